@@ -1,0 +1,26 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import backbones  # noqa: F401  (makes OpenMMLab importable before any test module imports it)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """Folder of real images with labels; tests that need it skip where it is absent."""
+    path = Path(os.environ.get('DENSE_MAE_DATA', ROOT.parent / 'shared' / 'data'))
+    if not path.is_dir():
+        pytest.skip(f'no real images at {path}: set DENSE_MAE_DATA to run this test')
+    return path
