@@ -1,0 +1,14 @@
+"""Plain ViT backbones, pyramids, layer-wise decay and the checkpoint door, registered in OpenMMLab.
+
+One line in any mmdet or mmseg config is enough: ``custom_imports = dict(imports=['backbones'])``.
+"""
+
+from backbones.openmmlab import prepare
+
+# Before anything that might import mmdet or mmseg.
+prepare()
+
+from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
+from backbones.vit import VARIANTS, PlainViT
+
+__all__ = ['VARIANTS', 'DeconvPyramid', 'LayerNorm2d', 'PlainViT', 'SimpleFeaturePyramid']

@@ -1,0 +1,165 @@
+"""The parts of a plain ViT, with timm's parameter names.
+
+Letters: B batch, C channels, H, W grid in patches, L = H * W tokens, N tokens of any kind, D width, d head width, M window.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from backbones.rel_pos import decomposed_bias
+
+LAYER_NORM_EPS = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image in square patches and project each to a token.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        in_channels: channels C of the image.
+        embed_dim: width D of a token.
+    """
+
+    def __init__(self, patch_size: int, in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, C, h, w), padded with zeros right and below to whole patches, to (B, D, H, W)."""
+        height, width = images.shape[-2:]
+        pad_bottom, pad_right = -height % self.patch_size, -width % self.patch_size
+        if pad_bottom or pad_right:
+            images = F.pad(images, (0, pad_right, 0, pad_bottom))
+        return self.proj(images)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, through PyTorch's fused kernel.
+
+    Args:
+        dim: width D.
+        num_heads: heads; D must be a multiple of it.
+        rel_pos_grid: (H, W) behind the decomposed relative-position tables (zero-initialised); None for none.
+
+    Raises:
+        ValueError: ``dim`` is not a multiple of ``num_heads``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, rel_pos_grid: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f'width {dim} cannot be split over {num_heads} heads: use a divisor of {dim}')
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.has_rel_pos = rel_pos_grid is not None
+        if rel_pos_grid is not None:
+            head_dim = dim // num_heads
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * rel_pos_grid[0] - 1, head_dim))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * rel_pos_grid[1] - 1, head_dim))
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Attend among tokens (B, N, D); ``grid`` (H, W), N = H * W, is needed with relative positions."""
+        batch, length, dim = tokens.shape
+        # (B, N, 3 D) -> (3, B, heads, N, d)
+        qkv = self.qkv(tokens).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        bias = None
+        if self.has_rel_pos:
+            assert grid is not None, 'relative positions need the grid'
+            bias = decomposed_bias(query, self.rel_pos_h, self.rel_pos_w, grid)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        # (B, heads, N, d) -> (B, N, D)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between, on the last axis."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, optionally attending inside square windows only.
+
+    Args:
+        dim: width D.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the MLP over D.
+        drop_path: probability of dropping a residual branch of a sample (stochastic depth).
+        window_size: side M of the windows in tokens; 0 attends globally.
+        rel_pos_grid: see `Attention`; for a windowed block (M, M).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        window_size: int = 0,
+        rel_pos_grid: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.attn = Attention(dim, num_heads, rel_pos_grid)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Map tokens (B, N, D) to (B, N, D); windows and relative positions need ``grid`` (H, W), N = H * W."""
+        tokens = tokens + self.drop_path(self.attend(self.norm1(tokens), grid))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+    def attend(self, tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        """Attend globally or inside windows; tokens (B, N, D) are normalised already."""
+        if not self.window_size:
+            return self.attn(tokens, grid)
+        assert grid is not None, 'windows need the grid'
+        windows = window_partition(tokens, grid, self.window_size)
+        windows = self.attn(windows, (self.window_size, self.window_size))
+        return window_unpartition(windows, grid, self.window_size)
+
+
+def window_partition(tokens: Tensor, grid: tuple[int, int], window: int) -> Tensor:
+    """Cut a grid of tokens in windows, padded with zeros right and below (ViTDet pads after norm1).
+
+    Args:
+        tokens: (B, H * W, D).
+        grid: (H, W).
+        window: side M.
+
+    Returns:
+        (B * ceil(H / M) * ceil(W / M), M * M, D).
+    """
+    batch, _, dim = tokens.shape
+    height, width = grid
+    places = tokens.reshape(batch, height, width, dim)
+    places = F.pad(places, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = places.shape[1] // window, places.shape[2] // window
+    # (B, rows M, columns M, D) -> (B rows columns, M M, D)
+    places = places.reshape(batch, rows, window, columns, window, dim).transpose(2, 3)
+    return places.reshape(-1, window * window, dim)
+
+
+def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
+    """Undo `window_partition`: put (B * rows * columns, M * M, D) back to (B, H * W, D), padding dropped."""
+    height, width = grid
+    rows, columns = -(-height // window), -(-width // window)
+    dim = windows.shape[-1]
+    # (B rows columns, M M, D) -> (B, rows M, columns M, D)
+    places = windows.reshape(-1, rows, columns, window, window, dim).transpose(2, 3)
+    places = places.reshape(-1, rows * window, columns * window, dim)
+    return places[:, :height, :width].reshape(-1, height * width, dim)

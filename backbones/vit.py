@@ -1,0 +1,257 @@
+"""PlainViT: one class for pretraining, detection and segmentation.
+
+Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens given, D width, p patch size.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed
+from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+
+Size: TypeAlias = int | tuple[int, int]
+
+# Widths, depths and heads of ViT (arXiv 2010.11929) and DeiT (arXiv 2012.12877, tiny and small).
+VARIANTS: dict[str, dict[str, int]] = {
+    'tiny': dict(embed_dim=192, depth=12, num_heads=3),
+    'small': dict(embed_dim=384, depth=12, num_heads=6),
+    'base': dict(embed_dim=768, depth=12, num_heads=12),
+    'large': dict(embed_dim=1024, depth=24, num_heads=16),
+    'huge': dict(embed_dim=1280, depth=32, num_heads=16),
+}
+
+
+@MODELS.register_module()
+class PlainViT(BaseModule):
+    """Vision Transformer whose parameters carry MAE's and timm's names.
+
+    Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
+    token takes part unless windows or relative positions are on: these know places only (ViTDet drops it too).
+
+    Args:
+        variant: a key of `VARIANTS`, or a dict of embed_dim, depth, num_heads.
+        img_size: training image in pixels, one side or (height, width); any other size works, positions are resampled.
+        patch_size: side p of a patch in pixels.
+        in_channels: channels C of the image.
+        window_size: side of the attention windows in tokens; 0 attends globally in every block.
+        global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
+        rel_pos: None, or 'decomposed' (zero-initialised tables per block, arXiv 2112.01526).
+        pretrain_img_size: image behind the ``pos_embed`` table when it is not ``img_size`` (detectron2's ViTDet
+            keeps the 224-pixel table and resamples it in each forward).
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        out_indices: blocks whose output `forward` returns; negative ones count from the end.
+        out_norm: apply the final norm to what leaves; without it the model has no ``norm`` parameters.
+        frozen_blocks: freeze the embeddings and this many first blocks; 0 freezes nothing.
+        act_checkpoint: recompute each block in backward instead of storing its activations.
+        init_cfg: mmengine initialisation, usually ``dict(type='PretrainedViT', checkpoint=...)``.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        variant: str | dict[str, int] = 'base',
+        img_size: Size = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        window_size: int = 0,
+        global_blocks: Sequence[int] = (),
+        rel_pos: str | None = None,
+        pretrain_img_size: Size | None = None,
+        drop_path_rate: float = 0.0,
+        out_indices: Sequence[int] = (-1,),
+        out_norm: bool = False,
+        frozen_blocks: int = 0,
+        act_checkpoint: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
+        if rel_pos not in (None, 'decomposed'):
+            raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None or 'decomposed'")
+        if not 0 <= frozen_blocks <= self.depth:
+            raise ValueError(
+                f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model'
+            )
+        self.patch_size = patch_size
+        self.in_channels = in_channels
+        self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
+        self.frozen_blocks = frozen_blocks
+        self.act_checkpoint = act_checkpoint
+        self.needs_grid = bool(window_size) or rel_pos is not None
+        self.num_prefix_tokens = 0 if self.needs_grid else 1
+
+        grid = patch_grid(img_size, patch_size)
+        self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
+        self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
+        if self.num_prefix_tokens:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
+        # Row 0 is the class token's, kept in every model so that published tables fit.
+        self.pos_embed = nn.Parameter(sincos_pos_embed(self.embed_dim, self.pos_grid))
+
+        everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
+        self.blocks = nn.ModuleList()
+        for index in range(self.depth):
+            window = 0 if index in everywhere else window_size
+            reach = (window, window) if window else grid
+            self.blocks.append(
+                Block(
+                    self.embed_dim,
+                    self.num_heads,
+                    drop_path=drop_path_rate * index / max(self.depth - 1, 1),
+                    window_size=window,
+                    rel_pos_grid=reach if rel_pos else None,
+                )
+            )
+        self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
+        self.reset_parameters()
+        self._freeze()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as MAE does: Xavier for linear layers (the patch projection as one), 0.02 for the class token."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        projection = self.patch_embed.proj
+        nn.init.xavier_uniform_(projection.weight.view(self.embed_dim, -1))
+        nn.init.zeros_(projection.bias)
+        if self.num_prefix_tokens:
+            nn.init.normal_(self.cls_token, std=0.02)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Turn images (B, C, h, w) of any size into patch tokens with positions (B, L, D), without class token."""
+        return self._embed(images)[0]
+
+    def encode(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Run the blocks on patch tokens, all of them or a part.
+
+        Args:
+            tokens: (B, K, D) from `embed`.
+            grid: (H, W) of the tokens; only models with windows or relative positions need it.
+
+        Returns:
+            (B, num_prefix_tokens + K, D): the class token first where the model has one; normed with ``out_norm``.
+
+        Raises:
+            ValueError: the model needs the grid and it is not given, or it does not fit the tokens.
+        """
+        if self.needs_grid and (grid is None or grid[0] * grid[1] != tokens.shape[1]):
+            raise ValueError(
+                f'windows and relative positions need every token and its place: got grid={grid} for '
+                f'{tokens.shape[1]} tokens'
+            )
+        for output in self._run_blocks(tokens, grid):
+            tokens = output
+        return self.norm(tokens)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, C, h, w) to feature maps.
+
+        Returns:
+            one (B, D, ceil(h / p), ceil(w / p)) per entry of ``out_indices``, in that order.
+        """
+        tokens, grid = self._embed(images)
+        maps = {}
+        for index, output in enumerate(self._run_blocks(tokens, grid)):
+            if index in self.out_indices:
+                maps[index] = self._to_map(self.norm(output), grid)
+        return tuple(maps[index] for index in self.out_indices)
+
+    def param_depth(self, name: str) -> int:
+        """Depth of a parameter for layer-wise decay: 0 embeddings, i + 1 block i, depth + 1 the rest.
+
+        Args:
+            name: parameter name inside this module, such as ``blocks.3.attn.qkv.weight``.
+        """
+        if name.split('.')[0] in ('cls_token', 'pos_embed', 'patch_embed'):
+            return 0
+        block = re.match(r'blocks\.(\d+)\.', name)
+        return int(block.group(1)) + 1 if block else self.depth + 1
+
+    def train(self, mode: bool = True) -> 'PlainViT':
+        """Switch mode; frozen blocks stay in evaluation mode, so that nothing random is left in them."""
+        super().train(mode)
+        for block in self.blocks[: self.frozen_blocks]:
+            block.eval()
+        return self
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'PlainViT(in_channels={self.in_channels}) takes images (B, {self.in_channels}, H, W), '
+                f'got {tuple(images.shape)}'
+            )
+        maps = self.patch_embed(images)
+        grid = (maps.shape[2], maps.shape[3])
+        positions = resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
+        # (B, D, H, W) -> (B, L, D)
+        return maps.flatten(2).transpose(1, 2) + positions.to(maps.dtype), grid
+
+    def _run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
+        """Yield the output (B, num_prefix_tokens + K, D) of each block in turn."""
+        if self.num_prefix_tokens:
+            prefix = (self.cls_token + self.pos_embed[:, :1]).to(tokens.dtype)
+            tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            if self.act_checkpoint and self.training and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, grid, use_reentrant=False)
+            else:
+                tokens = block(tokens, grid)
+            yield tokens
+
+    def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        # (B, prefix + L, D) -> (B, D, H, W)
+        places = tokens[:, self.num_prefix_tokens :].transpose(1, 2)
+        return places.reshape(len(tokens), self.embed_dim, *grid).contiguous()
+
+    def _freeze(self) -> None:
+        if not self.frozen_blocks:
+            return
+        frozen = self.param_depth(f'blocks.{self.frozen_blocks - 1}.')
+        for name, parameter in self.named_parameters():
+            if self.param_depth(name) <= frozen:
+                parameter.requires_grad_(False)
+
+
+def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
+    """Look up (embed_dim, depth, num_heads) of a variant's name, or check a dict of them.
+
+    Raises:
+        ValueError: the name is unknown, or the dict's keys are not these three.
+    """
+    keys = ('embed_dim', 'depth', 'num_heads')
+    if isinstance(variant, str):
+        if variant not in VARIANTS:
+            raise ValueError(
+                f'variant={variant!r} is unknown: use one of {", ".join(VARIANTS)}, or a dict of {keys}'
+            )
+        variant = VARIANTS[variant]
+    if set(variant) != set(keys):
+        raise ValueError(f'variant as a dict has exactly the keys {keys}, not {tuple(variant)}')
+    return variant['embed_dim'], variant['depth'], variant['num_heads']
+
+
+def patch_grid(img_size: Size, patch_size: int) -> tuple[int, int]:
+    """Patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded."""
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return -(-height // patch_size), -(-width // patch_size)
+
+
+def block_index(index: int, depth: int, argument: str) -> int:
+    """Count a negative block index from the end.
+
+    Raises:
+        ValueError: the model has no such block.
+    """
+    if not -depth <= index < depth:
+        raise ValueError(f'{argument} names block {index}, but the model has {depth} blocks')
+    return index % depth
