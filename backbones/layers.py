@@ -1,6 +1,6 @@
 """The parts of a plain ViT, with timm's parameter names.
 
-Letters: B batch, C channels, H, W grid in patches, L = H * W tokens, N tokens of any kind, D width, d head width, M window.
+Letters: B batch, C channels, H, W grid in patches, L = H * W tokens, N any tokens, D width, d head width, M window.
 """
 
 import torch

@@ -97,7 +97,7 @@ class DeconvPyramid(BaseModule):
             maps = tuple(maps) * len(self.branches)
         if len(maps) != len(self.branches):
             raise ValueError(
-                f'DeconvPyramid with {len(self.branches)} scales takes 1 or {len(self.branches)} maps, got {len(maps)}: '
+                f'DeconvPyramid with {len(self.branches)} scales takes 1 or as many maps, got {len(maps)}: '
                 "set the backbone's out_indices to match"
             )
         return tuple(branch(each) for branch, each in zip(self.branches, maps, strict=True))
@@ -115,9 +115,7 @@ class SimpleFeaturePyramid(BaseModule):
         init_cfg: mmengine initialisation.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int = 256, init_cfg: dict | list[dict] | None = None
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int = 256, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         half, quarter = in_channels // 2, in_channels // 4
         rescale = (

@@ -78,9 +78,7 @@ class PlainViT(BaseModule):
         if rel_pos not in (None, 'decomposed'):
             raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None or 'decomposed'")
         if not 0 <= frozen_blocks <= self.depth:
-            raise ValueError(
-                f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model'
-            )
+            raise ValueError(f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model')
         self.patch_size = patch_size
         self.in_channels = in_channels
         self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
@@ -116,7 +114,7 @@ class PlainViT(BaseModule):
         self._freeze()
 
     def reset_parameters(self) -> None:
-        """Draw the weights as MAE does: Xavier for linear layers (the patch projection as one), 0.02 for the class token."""
+        """Draw the weights as MAE does: Xavier for linear layers and the patch projection, 0.02 for the class token."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -231,9 +229,7 @@ def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
     keys = ('embed_dim', 'depth', 'num_heads')
     if isinstance(variant, str):
         if variant not in VARIANTS:
-            raise ValueError(
-                f'variant={variant!r} is unknown: use one of {", ".join(VARIANTS)}, or a dict of {keys}'
-            )
+            raise ValueError(f'variant={variant!r} is unknown: use one of {", ".join(VARIANTS)}, or a dict of {keys}')
         variant = VARIANTS[variant]
     if set(variant) != set(keys):
         raise ValueError(f'variant as a dict has exactly the keys {keys}, not {tuple(variant)}')
