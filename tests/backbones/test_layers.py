@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from backbones.layers import Attention, Block, PatchEmbed, window_partition, window_unpartition
+from tests.helpers import randomise
+
+
+def test_patch_embed__plain_loop_with_padding():
+    embed = randomise(PatchEmbed(patch_size=4, in_channels=2, embed_dim=3))
+    images = torch.randn(2, 2, 7, 10)
+    maps = embed(images)
+    padded = torch.zeros(2, 2, 8, 12)
+    padded[:, :, :7, :10] = images
+    assert maps.shape == (2, 3, 2, 3)
+    for y in range(2):
+        for x in range(3):
+            patch = padded[:, :, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].flatten(1)
+            expected = patch @ embed.proj.weight.flatten(1).t() + embed.proj.bias
+            torch.testing.assert_close(maps[:, :, y, x], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_attention__plain_softmax():
+    attention = randomise(Attention(12, 3)).double()
+    tokens = torch.randn(2, 5, 12, dtype=torch.float64)
+    weight, bias = attention.qkv.weight, attention.qkv.bias
+    heads = []
+    for head in range(3):
+        rows = slice(4 * head, 4 * head + 4)
+        q, k, v = (tokens @ weight[12 * i : 12 * i + 12][rows].t() + bias[12 * i : 12 * i + 12][rows] for i in range(3))
+        heads.append((q @ k.transpose(1, 2) / 2.0).softmax(-1) @ v)
+    expected = torch.cat(heads, -1) @ attention.proj.weight.t() + attention.proj.bias
+    torch.testing.assert_close(attention(tokens), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_attention__width_not_divisible():
+    with pytest.raises(ValueError, match='10 cannot be split over 3 heads'):
+        Attention(10, 3)
+
+
+def test_window_partition__plain_loop():
+    tokens = torch.arange(2 * 5 * 7 * 2, dtype=torch.float32).reshape(2, 35, 2)
+    windows = window_partition(tokens, (5, 7), 3)
+    padded = torch.zeros(2, 6, 9, 2)
+    padded[:, :5, :7] = tokens.reshape(2, 5, 7, 2)
+    expected = [
+        padded[b, y : y + 3, x : x + 3].reshape(9, 2) for b in range(2) for y in range(0, 6, 3) for x in range(0, 9, 3)
+    ]
+    torch.testing.assert_close(windows, torch.stack(expected))
+
+
+@pytest.mark.parametrize('grid', [(5, 7), (3, 6), (1, 2)])
+def test_window_unpartition__inverts(grid):
+    tokens = torch.randn(2, grid[0] * grid[1], 4)
+    torch.testing.assert_close(window_unpartition(window_partition(tokens, grid, 3), grid, 3), tokens)
+
+
+def test_block__windows_do_not_mix():
+    block = randomise(Block(8, 2, window_size=2))
+    tokens = torch.randn(1, 4 * 4, 8)
+    changed = tokens.clone()
+    changed[0, 0] = torch.randn(8)
+    difference = (block(changed, (4, 4)) - block(tokens, (4, 4))).abs().sum(-1).reshape(4, 4)
+    touched = difference > 1e-6
+    assert touched[:2, :2].all()
+    assert touched.sum() == 4
+
+
+def test_block__drop_path_is_random_in_training_only():
+    block = randomise(Block(8, 2, drop_path=0.5))
+    tokens = torch.randn(64, 3, 8)
+    outputs = [block(tokens) for _ in range(2)]
+    assert not torch.equal(*outputs)
+    block.eval()
+    torch.testing.assert_close(block(tokens), block(tokens))

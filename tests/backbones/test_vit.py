@@ -1,0 +1,205 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+
+from backbones.vit import VARIANTS, PlainViT
+from tests.helpers import random_functional, randomise, relative_error
+
+TOY = dict(embed_dim=24, depth=3, num_heads=2)
+
+BLOCK_KEYS = [
+    f'{part}.{kind}'
+    for part in ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2')
+    for kind in ('weight', 'bias')
+]
+
+
+def toy(**options):
+    return randomise(PlainViT(TOY, img_size=32, patch_size=8, **options))
+
+
+def test_variants__sizes_of_the_papers():
+    # Parameters in millions without head: DeiT-Ti 5.5, DeiT-S 21.7, ViT-B 85.8, ViT-L 303.3, ViT-H/14 630.8
+    expected = {'tiny': 5.5, 'small': 21.7, 'base': 85.8, 'large': 303.3, 'huge': 630.8}
+    with torch.device('meta'):
+        for name in VARIANTS:
+            model = PlainViT(name, patch_size=14 if name == 'huge' else 16, out_norm=True)
+            millions = sum(p.numel() for p in model.parameters()) / 1e6
+            assert round(millions, 1) == expected[name]
+
+
+def test_plain_vit__state_dict_keys_are_mae_and_timm_names():
+    expected = ['cls_token', 'pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias']
+    expected += [f'blocks.{i}.{key}' for i in range(3) for key in BLOCK_KEYS]
+    expected += ['norm.weight', 'norm.bias']
+    assert list(toy(out_norm=True).state_dict()) == expected
+
+
+def test_plain_vit__keys_with_windows():
+    keys = set(toy(window_size=2, rel_pos='decomposed').state_dict())
+    assert 'cls_token' not in keys
+    assert {f'blocks.{i}.attn.rel_pos_{axis}' for i in range(3) for axis in 'hw'} < keys
+
+
+def test_plain_vit__found_in_the_root_registry():
+    assert MODELS.get('PlainViT') is PlainViT
+
+
+@pytest.mark.parametrize(('height', 'width'), [(32, 32), (40, 24), (33, 50)])
+def test_forward__embed_then_encode(height, width):
+    model = toy(out_norm=True).eval()
+    images = torch.randn(2, 3, height, width)
+    rows, columns = -(-height // 8), -(-width // 8)
+    tokens = model.encode(model.embed(images))
+    assert tokens.shape == (2, 1 + rows * columns, 24)
+    (maps,) = model(images)
+    torch.testing.assert_close(maps, tokens[:, 1:].transpose(1, 2).reshape(2, 24, rows, columns))
+
+
+def test_forward__padding_equals_a_padded_image():
+    model = toy().eval()
+    images = torch.randn(2, 3, 33, 50)
+    padded = F.pad(images, (0, 6, 0, 7))
+    torch.testing.assert_close(model(images)[0], model(padded)[0])
+
+
+def test_forward__out_indices_in_the_order_asked():
+    images = torch.randn(2, 3, 32, 24)
+    maps = toy(out_indices=(-1, 0)).eval()(images)
+    first, last = toy(out_indices=(0,)).eval()(images)[0], toy(out_indices=(2,)).eval()(images)[0]
+    torch.testing.assert_close(maps, (last, first))
+
+
+def test_forward__out_norm_applies_to_every_map():
+    images = torch.randn(2, 3, 32, 24)
+    plain, normed = toy(out_indices=(0, 2)), toy(out_indices=(0, 2), out_norm=True)
+    normed.load_state_dict(plain.state_dict(), strict=False)
+    for raw, result in zip(plain(images), normed(images), strict=True):
+        expected = F.layer_norm(raw.permute(0, 2, 3, 1), (24,), normed.norm.weight, normed.norm.bias, 1e-6)
+        torch.testing.assert_close(result.permute(0, 2, 3, 1), expected)
+
+
+def test_encode__order_of_tokens_does_not_matter():
+    model = toy().eval()
+    tokens = model.embed(torch.randn(2, 3, 32, 40))
+    order = torch.randperm(tokens.shape[1])[:7]
+    kept = model.encode(tokens[:, order])
+    again = model.encode(tokens[:, order.flip(0)])
+    torch.testing.assert_close(again[:, 1:].flip(1), kept[:, 1:])
+    torch.testing.assert_close(again[:, 0], kept[:, 0])
+
+
+def test_encode__windows_need_the_grid():
+    model = toy(window_size=2)
+    tokens = model.embed(torch.randn(1, 3, 32, 24))
+    with pytest.raises(ValueError, match='got grid=None for 12 tokens'):
+        model.encode(tokens)
+    with pytest.raises(ValueError, match=r'grid=\(4, 4\) for 12 tokens'):
+        model.encode(tokens, (4, 4))
+    assert model.encode(tokens, (4, 3)).shape == (1, 12, 24)
+
+
+def test_global_blocks__see_the_whole_image():
+    images, changed = torch.randn(1, 3, 64, 64), None
+    changed = images.clone()
+    changed[..., :8, :8] += 1.0
+    local, spread = toy(window_size=2).eval(), toy(window_size=2, global_blocks=(-1,)).eval()
+    far = (..., slice(4, None), slice(4, None))
+    assert torch.equal(local(images)[0][far], local(changed)[0][far])
+    assert not torch.equal(spread(images)[0][far], spread(changed)[0][far])
+
+
+def test_rel_pos__zero_tables_change_nothing_random_ones_do():
+    model, images = toy(rel_pos='decomposed').eval(), torch.randn(2, 3, 40, 24)
+    with_tables = model(images)[0]
+    for name, parameter in model.named_parameters():
+        if 'rel_pos' in name:
+            torch.nn.init.zeros_(parameter)
+    assert not torch.allclose(model(images)[0], with_tables, atol=1e-3)
+    fresh = PlainViT(TOY, img_size=32, patch_size=8, rel_pos='decomposed')
+    assert all(not p.any() for n, p in fresh.named_parameters() if 'rel_pos' in n)
+
+
+def test_pretrain_img_size__sizes_the_position_table():
+    model = PlainViT(TOY, img_size=(64, 48), patch_size=8, pretrain_img_size=32, rel_pos='decomposed')
+    assert model.pos_embed.shape == (1, 1 + 16, 24)
+    assert model.blocks[0].attn.rel_pos_h.shape == (2 * 8 - 1, 12)
+    assert model.blocks[0].attn.rel_pos_w.shape == (2 * 6 - 1, 12)
+
+
+def test_in_channels__five_bands():
+    model = toy(in_channels=5).eval()
+    images = torch.randn(2, 5, 32, 32)
+    changed = images.clone()
+    changed[:, 4] += 1.0
+    assert not torch.allclose(model(images)[0], model(changed)[0])
+    with pytest.raises(ValueError, match=r'takes images \(B, 5, H, W\), got \(2, 3, 32, 32\)'):
+        model(torch.randn(2, 3, 32, 32))
+
+
+def test_drop_path_rate__grows_linearly():
+    model = PlainViT(TOY, drop_path_rate=0.2)
+    assert [block.drop_path.drop_prob for block in model.blocks] == [0.0, 0.1, 0.2]
+
+
+def test_act_checkpoint__same_values_and_gradients_less_saved():
+    images = torch.randn(2, 3, 40, 24)
+    saved, gradients = [], []
+    for act_checkpoint in (False, True):
+        model = toy(act_checkpoint=act_checkpoint)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
+            loss = random_functional(model(images))
+        loss.backward()
+        saved.append(sum(sizes))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert relative_error(gradients[1], gradients[0]) < 1e-6
+    assert saved[1] < 0.5 * saved[0]
+
+
+def test_frozen_blocks__no_gradient_and_no_randomness():
+    model = toy(frozen_blocks=2, drop_path_rate=0.5).train()
+    trainable = {name.split('.')[1] for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable == {'2'}
+    assert not model.blocks[1].training
+    assert model.blocks[2].training
+    assert model.eval() is model
+
+
+def test_param_depth__literal():
+    model = PlainViT(TOY)
+    depths = {
+        'cls_token': 0,
+        'pos_embed': 0,
+        'patch_embed.proj.weight': 0,
+        'blocks.0.norm1.weight': 1,
+        'blocks.2.mlp.fc2.bias': 3,
+        'norm.weight': 4,
+    }
+    assert {name: model.param_depth(name) for name in depths} == depths
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(variant='giant'), "variant='giant' is unknown"),
+        (dict(variant=dict(embed_dim=8, depth=1)), 'exactly the keys'),
+        (dict(rel_pos='table'), "rel_pos='table' is unknown"),
+        (dict(out_indices=(12,)), 'out_indices names block 12, but the model has 12 blocks'),
+        (dict(window_size=2, global_blocks=(99,)), 'global_blocks names block 99'),
+        (dict(frozen_blocks=13), 'frozen_blocks=13 is outside 0..12'),
+    ],
+)
+def test_plain_vit__wrong_argument_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        PlainViT(**{'variant': 'tiny', **options})
+
+
+def test_reset_parameters__xavier_patch_projection():
+    model = PlainViT('tiny')
+    weight = model.patch_embed.proj.weight
+    bound = (6 / (192 + 3 * 16 * 16)) ** 0.5
+    assert weight.abs().max() <= bound
+    assert abs(weight.std().item() / (bound / 3**0.5) - 1) < 0.02
+    assert abs(model.cls_token.std().item() / 0.02 - 1) < 0.2
