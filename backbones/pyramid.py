@@ -118,20 +118,13 @@ class SimpleFeaturePyramid(BaseModule):
     def __init__(self, in_channels: int, out_channels: int = 256, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         half, quarter = in_channels // 2, in_channels // 4
-        rescale = (
-            (
-                [
-                    upsample(in_channels, half),
-                    LayerNorm2d(half),
-                    nn.GELU(),
-                    upsample(half, quarter),
-                ],
-                quarter,
-            ),
+        to_stride_4 = [upsample(in_channels, half), LayerNorm2d(half), nn.GELU(), upsample(half, quarter)]
+        rescale: list[tuple[list[nn.Module], int]] = [
+            (to_stride_4, quarter),
             ([upsample(in_channels, half)], half),
             ([], in_channels),
             ([nn.MaxPool2d(2, 2)], in_channels),
-        )
+        ]
         self.levels = nn.ModuleList(
             nn.Sequential(*layers, *self._project(channels, out_channels)) for layers, channels in rescale
         )

@@ -116,12 +116,11 @@ class PlainViT(BaseModule):
     def reset_parameters(self) -> None:
         """Draw the weights as MAE does: Xavier for linear layers and the patch projection, 0.02 for the class token."""
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                assert module.bias is not None
+                # (D, C, p, p) -> (D, C p p), a view of the same weights
+                nn.init.xavier_uniform_(module.weight.flatten(1))
                 nn.init.zeros_(module.bias)
-        projection = self.patch_embed.proj
-        nn.init.xavier_uniform_(projection.weight.view(self.embed_dim, -1))
-        nn.init.zeros_(projection.bias)
         if self.num_prefix_tokens:
             nn.init.normal_(self.cls_token, std=0.02)
 
