@@ -8,7 +8,20 @@ from backbones.openmmlab import prepare
 # Before anything that might import mmdet or mmseg.
 prepare()
 
+from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
+from backbones.layer_decay import LayerWiseDecay
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.vit import VARIANTS, PlainViT
 
-__all__ = ['VARIANTS', 'DeconvPyramid', 'LayerNorm2d', 'PlainViT', 'SimpleFeaturePyramid']
+__all__ = [
+    'VARIANTS',
+    'DeconvPyramid',
+    'LayerNorm2d',
+    'LayerWiseDecay',
+    'PlainViT',
+    'PretrainedViT',
+    'Report',
+    'SimpleFeaturePyramid',
+    'load_pretrained',
+    'read_checkpoint',
+]

@@ -1,0 +1,187 @@
+"""The one door for published weights: any checkpoint the formats table knows -> PlainViT, with a report.
+
+Letters: P prefix rows (0 or 1), H, W grid, D width, S size of a relative-position table, d head width.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
+from torch import Tensor, nn
+
+from backbones.checkpoint_formats import EncoderFile, architecture, recognise, split_rows
+from backbones.checkpoint_read import read_checkpoint
+from backbones.checkpoint_report import Report
+from backbones.pos_embed import resample_pos_embed
+from backbones.vit import PlainViT
+
+__all__ = ['PretrainedViT', 'Report', 'load_pretrained', 'match', 'read_checkpoint']
+
+
+def load_pretrained(vit: PlainViT, path: str | Path, *, allow_missing: Sequence[str] = ()) -> Report:
+    """Load published or own weights into a PlainViT, and log the report once.
+
+    Positions are resampled to the model's grid, relative-position tables to the model's size; decoders and heads are
+    left over. All or nothing: if anything stays unexplained the model is not touched. Files do not tell the grid of
+    their positions: it is taken to be the model's where the rows agree in number, else a square. Where it is neither,
+    give the model the file's grid through ``pretrain_img_size``.
+
+    Args:
+        vit: the model; changed in place.
+        path: local ``.pth`` or ``.safetensors`` file of a format in `backbones.checkpoint_formats.FORMATS`.
+        allow_missing: parameters or groups of them (``'patch_embed'``) that keep their initial values where the file
+            lacks them or has them in another shape.
+
+    Returns:
+        the `Report`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, nothing or only a part of it fits, or ``allow_missing`` names nothing.
+    """
+    file = recognise(read_checkpoint(path), str(path))
+    report, values = match(vit, file, allow_missing)
+    if not report.complete:
+        raise ValueError(f'{path} does not fit the model.\n{report}\n{_way_out(vit, file)}')
+    own = vit.state_dict()
+    for name, value in values.items():
+        own[name].copy_(value)
+    print_log(f'weights loaded\n{report}', logger='current')
+    return report
+
+
+def match(vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = ()) -> tuple[Report, dict[str, Tensor]]:
+    """Work out what `load_pretrained` would do, without touching the model.
+
+    Returns:
+        the report, and the value of each parameter in the report's ``loaded``, in the model's shape.
+
+    Raises:
+        ValueError: ``allow_missing`` names no parameter of the model.
+    """
+    own = vit.state_dict()
+    allowed = _allowed(own, allow_missing)
+    report = Report(file.source, file.format, left_over=dict(file.left_over), unexpected=list(file.unexpected))
+    values: dict[str, Tensor] = {}
+    for name, tensor in file.tensors.items():
+        if name not in own:
+            _sort_unused(report, name)
+            continue
+        value = _fit(name, tensor, own[name], vit)
+        if value is None and name not in allowed:
+            report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
+        if value is None:
+            continue
+        values[name] = value
+        if value.shape != tensor.shape:
+            report.resized[name] = (tuple(tensor.shape), tuple(value.shape))
+    report.loaded = list(values)
+    for name in [n for n in own if n not in values and n not in report.mismatched]:
+        reason = 'allowed by the caller' if name in allowed else _why_absent(name, file)
+        if reason:
+            report.kept[name] = reason
+        else:
+            report.missing.append(name)
+    return report, values
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedViT:
+    """mmengine initialiser: ``init_cfg=dict(type='PretrainedViT', checkpoint='mae_pretrain_vit_base.pth')``.
+
+    Args:
+        checkpoint: see `load_pretrained`.
+        allow_missing: see `load_pretrained`.
+    """
+
+    def __init__(self, checkpoint: str, allow_missing: Sequence[str] = ()) -> None:
+        self.checkpoint = checkpoint
+        self.allow_missing = allow_missing
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load into ``module``.
+
+        Raises:
+            ValueError: ``module`` is no PlainViT, or `load_pretrained` refuses the file.
+        """
+        if not isinstance(module, PlainViT):
+            raise ValueError(
+                f'PretrainedViT fills a PlainViT, not a {type(module).__name__}: put the init_cfg on the backbone'
+            )
+        load_pretrained(module, self.checkpoint, allow_missing=self.allow_missing)
+        # mmengine keeps this only while it initialises a whole model.
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=f'PretrainedViT: load from {self.checkpoint}')
+
+
+def _allowed(own: dict[str, Tensor], allow_missing: Sequence[str]) -> set[str]:
+    allowed = set()
+    for start in [allow_missing] if isinstance(allow_missing, str) else allow_missing:
+        names = {name for name in own if name == start or name.startswith(start.rstrip('.') + '.')}
+        if not names:
+            raise ValueError(f'allow_missing names {start!r}, but the model has no such parameter')
+        allowed |= names
+    return allowed
+
+
+def _sort_unused(report: Report, name: str) -> None:
+    """Put a name of the file that the model lacks where it belongs."""
+    if name.startswith('norm.'):
+        report.left_over[name] = 'the model has no final norm (out_norm=False)'
+    elif name == 'cls_token':
+        report.left_over[name] = 'the model has no class token (windows or relative positions)'
+    else:
+        report.unexpected.append(name)
+
+
+def _why_absent(name: str, file: EncoderFile) -> str | None:
+    """Why it is right that the file lacks a parameter; None if nothing explains it."""
+    if is_rel_pos(name) and not any(is_rel_pos(other) for other in file.tensors):
+        return 'pretrained without relative positions; the tables start at zero'
+    if name.startswith('norm.') and any('fc_norm.' in other for other in file.left_over):
+        return 'fine-tuned with fc_norm behind the pooling instead, which is another function'
+    return None
+
+
+def is_rel_pos(name: str) -> bool:
+    """Whether a parameter is a table of decomposed relative positions."""
+    return name.endswith(('.rel_pos_h', '.rel_pos_w'))
+
+
+def _fit(name: str, tensor: Tensor, target: Tensor, vit: PlainViT) -> Tensor | None:
+    """The tensor in the target's shape, or None where no resizing is right."""
+    if tensor.shape == target.shape:
+        return tensor
+    if tensor.ndim != target.ndim or tensor.shape[-1] != target.shape[-1]:
+        return None
+    if name == 'pos_embed':
+        return _fit_positions(tensor, vit.pos_grid)
+    if is_rel_pos(name):
+        # (2 S - 1, d) -> (1, d, 2 S - 1), resampled as ViTDet does at run time, and back
+        return F.interpolate(tensor.float().t()[None], size=target.shape[0], mode='linear')[0].t()
+    return None
+
+
+def _fit_positions(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Resample a table (1, P + H * W, D) to ``grid``, with one prefix row; zeros where it had none."""
+    found = split_rows(table.shape[1])
+    if found is None:
+        return None
+    prefix, side = found
+    if not prefix:
+        table = F.pad(table, (0, 0, 1, 0))
+    return resample_pos_embed(table, (side, side), grid)
+
+
+def _way_out(vit: PlainViT, file: EncoderFile) -> str:
+    model = (vit.embed_dim, vit.depth, vit.patch_size, vit.in_channels)
+    return (
+        f'file         {architecture(file.tensors)}\n'
+        f'model        embed_dim {model[0]}, depth {model[1]}, patch_size {model[2]}, in_channels {model[3]}, '
+        f'positions {vit.pos_grid[0]}x{vit.pos_grid[1]}\n'
+        'Build PlainViT with the sizes of the file (pretrain_img_size where its positions are not square), or name in '
+        'allow_missing what may keep its initial values.'
+    )

@@ -1,0 +1,90 @@
+"""Reading checkpoint files from disk: weights only, never code."""
+
+import argparse
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+
+# What a failed download or a bare clone leaves behind under the name of a checkpoint.
+IMPOSTORS = (
+    (b'version https://git-lfs', 'it is a Git LFS pointer: fetch the file itself with `git lfs pull`'),
+    (b'<', 'it is a web page, not weights: download the file again'),
+)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a ``.pth`` or ``.safetensors`` file on the CPU without running anything that is in it.
+
+    Tensors are memory-mapped where the file allows it. An `argparse.Namespace` is tolerated, since the official MAE
+    code saves its arguments in one and it only holds values; whatever else a pickle asks for is refused.
+
+    Args:
+        path: local file.
+
+    Returns:
+        the file's top-level dict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, is no checkpoint, or asks for code; one line that says which.
+    """
+    path = _local_file(path)
+    content = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__}, not a dict of weights: save model.state_dict() instead'
+        )
+    return content
+
+
+def _local_file(path: str | Path) -> Path:
+    if '://' in str(path):
+        raise ValueError(f'{path} is an address: download the file and give its local path')
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f'there is no checkpoint {path}')
+    if not path.is_file():
+        raise ValueError(f'{path} is not a file: give the path of the checkpoint in it')
+    return path
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        return load_file(path, device='cpu')
+    except safetensors.SafetensorError as error:
+        raise ValueError(f'{path} cannot be read: {_disguise(path) or error}') from error
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError:
+        raise
+    # Damaged bytes are taken for pickle instructions, so any exception may come out.
+    except Exception as error:
+        raise ValueError(f'{path} cannot be read: {_reason(path, error)}') from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    wanted = re.search(r'(?:GLOBAL|unrecognized function|Unsupported class) ([\w.]*\w)', str(error))
+    if wanted:
+        return (
+            f'its pickle asks for {wanted.group(1)}, and weights need no code, so it is refused; '
+            'save model.state_dict() with the code that wrote the file, where you trust it'
+        )
+    return _disguise(path) or 'it is damaged, cut short or not a PyTorch file'
+
+
+def _disguise(path: Path) -> str | None:
+    """What the file really is, where its first bytes tell."""
+    with path.open('rb') as file:
+        head = file.read(64).lstrip()
+    if not head:
+        return 'it is empty'
+    return next((meaning for start, meaning in IMPOSTORS if head.startswith(start)), None)
