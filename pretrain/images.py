@@ -1,0 +1,78 @@
+"""Image files of any usual kind -> RGB arrays."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff')
+
+
+def find_images(roots: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
+    """List the image files under one or several directories, at any depth, links followed, in a fixed order.
+
+    Args:
+        roots: a directory, or several.
+
+    Returns:
+        sorted paths per directory, the directories in the order given.
+
+    Raises:
+        ValueError: a directory does not exist, or holds no image.
+    """
+    found = []
+    for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
+        if not Path(root).is_dir():
+            raise ValueError(
+                f'no directory {os.fspath(root)!r} with images: point to one with '
+                '`--data-root DIR` (or train_dataloader.dataset.data_root)'
+            )
+        names = (Path(folder, file) for folder, _, files in os.walk(root, followlinks=True) for file in files)
+        images = sorted(str(name) for name in names if name.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise ValueError(f'no image in {os.fspath(root)!r}: looked at any depth for {", ".join(IMAGE_SUFFIXES)}')
+        found += images
+    return found
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image file as seen: turned as EXIF says, alpha dropped, grey repeated, 16 bit scaled to 8.
+
+    Alpha is dropped, not blended, as torchvision's loaders do: hidden colours show.
+
+    Args:
+        path: jpg, png, webp or tif.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+
+    Raises:
+        ValueError: the file cannot be read; names it and says why.
+    """
+    path = os.fspath(path)
+    try:
+        pixels = _read_tiff(path) if path.lower().endswith(('.tif', '.tiff')) else _read(path)
+    except (OSError, cv2.error) as error:
+        raise ValueError(f'{path} cannot be read: {error}') from error
+    if pixels is None:
+        raise ValueError(f'{path} cannot be decoded: it is empty, broken or not an image')
+    return pixels
+
+
+def _read(path: str) -> np.ndarray | None:
+    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+
+def _read_tiff(path: str) -> np.ndarray | None:
+    """Read a TIFF; OpenCV multiplies colours by alpha in it and fails on turned ones, so these go through Pillow."""
+    with Image.open(path) as image:
+        if image.mode in ('I', 'F'):
+            raise OSError('32-bit pixels have no known range, store 8 or 16 bit')
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        if image.mode == 'RGBA' or turned:
+            return np.array(ImageOps.exif_transpose(image).convert('RGB'))
+    return _read(path)
