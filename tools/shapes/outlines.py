@@ -1,0 +1,57 @@
+"""Outlines: the classes of things, each an outline with a texture of its own.
+
+An outline is a list of polygons (N, 2) inside the unit circle; polygons inside others are holes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from tools.shapes import textures
+
+
+class Thing(NamedTuple):
+    """A class of things: its outline and its texture."""
+
+    outline: Callable[[], list[ndarray]]
+    texture: textures.Texture
+
+
+def polar(angles: ndarray, radii: ndarray) -> ndarray:
+    """Polygon (N, 2) from N angles in turns and N radii."""
+    return np.stack([radii * np.cos(2 * np.pi * angles), radii * np.sin(2 * np.pi * angles)], axis=1)
+
+
+def circle(radius: float = 1.0) -> ndarray:
+    """A circle as a polygon."""
+    return polar(np.arange(32) / 32, np.full(32, radius))
+
+
+def regular(corners: int) -> ndarray:
+    """A regular polygon."""
+    return polar(np.arange(corners) / corners, np.ones(corners))
+
+
+def star() -> ndarray:
+    """A star with five points."""
+    return polar(np.arange(10) / 10, np.where(np.arange(10) % 2, 0.45, 1.0))
+
+
+def cross() -> ndarray:
+    """A cross with four equal arms."""
+    a, b = 0.33, 0.94
+    return np.array(
+        [(a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a), (-a, -a), (-a, -b), (a, -b), (a, -a), (b, -a), (b, a)]
+    )
+
+
+THINGS: dict[str, Thing] = {
+    'ball': Thing(lambda: [circle()], textures.dots),
+    'crate': Thing(lambda: [regular(4)], textures.checks),
+    'tent': Thing(lambda: [regular(3)], textures.stripes),
+    'star': Thing(lambda: [star()], textures.speckle),
+    'ring': Thing(lambda: [circle(), circle(0.45)], textures.rings),
+    'cross': Thing(lambda: [cross()], textures.plaid),
+}
