@@ -42,8 +42,8 @@ class UnlabelledImages(Dataset):
         # One array of bytes: a list of a million strings would be copied into every worker bit by bit, as reading
         # a Python object writes its reference count.
         self.paths = np.array([os.fsencode(path) for path in find_images(data_root)])
-        self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else tuple(crop_size)
-        self.crop_scale = tuple(crop_scale)
+        self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+        self.crop_scale = crop_scale
         self._generator: torch.Generator | None = None
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff')
 
 
-def find_images(roots: str | os.PathLike | Sequence[str | os.PathLike]) -> list[str]:
+def find_images(roots: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
     """List the image files under one or several directories, at any depth, links followed, in a fixed order.
 
     Args:
@@ -25,20 +24,26 @@ def find_images(roots: str | os.PathLike | Sequence[str | os.PathLike]) -> list[
     """
     found = []
     for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
-        if not Path(root).is_dir():
+        folder = os.fspath(root)
+        if not os.path.isdir(folder):
             raise ValueError(
-                f'no directory {os.fspath(root)!r} with images: point to one with '
-                '`--data-root DIR` (or train_dataloader.dataset.data_root)'
+                f'no directory {folder!r} with images: point to one with `--data-root DIR` '
+                '(or train_dataloader.dataset.data_root)'
             )
-        names = (Path(folder, file) for folder, _, files in os.walk(root, followlinks=True) for file in files)
-        images = sorted(str(name) for name in names if name.suffix.lower() in IMAGE_SUFFIXES)
+        walk = os.walk(folder, followlinks=True)
+        images = sorted(
+            os.path.join(place, file)
+            for place, _, files in walk
+            for file in files
+            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
+        )
         if not images:
-            raise ValueError(f'no image in {os.fspath(root)!r}: looked at any depth for {", ".join(IMAGE_SUFFIXES)}')
+            raise ValueError(f'no image in {folder!r}: looked at any depth for {", ".join(IMAGE_SUFFIXES)}')
         found += images
     return found
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Read an image file as seen: turned as EXIF says, alpha dropped, grey repeated, 16 bit scaled to 8.
 
     Alpha is dropped, not blended, as torchvision's loaders do: hidden colours show.
