@@ -1,21 +1,17 @@
-"""The one door for published weights: any checkpoint the formats table knows -> PlainViT, with a report.
-
-Letters: P prefix rows (0 or 1), H, W grid, D width, S size of a relative-position table, d head width.
-"""
+"""The one door for published weights: any checkpoint the formats table knows -> PlainViT, with a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from backbones.checkpoint_formats import EncoderFile, architecture, recognise, split_rows
+from backbones.checkpoint_formats import EncoderFile, architecture, recognise
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
-from backbones.pos_embed import resample_pos_embed
+from backbones.checkpoint_resize import fit, is_rel_pos
 from backbones.vit import PlainViT
 
 __all__ = ['PretrainedViT', 'Report', 'load_pretrained', 'match', 'read_checkpoint']
@@ -26,8 +22,7 @@ def load_pretrained(vit: PlainViT, path: str | Path, *, allow_missing: Sequence[
 
     Positions are resampled to the model's grid, relative-position tables to the model's size; decoders and heads are
     left over. All or nothing: if anything stays unexplained the model is not touched. Files do not tell the grid of
-    their positions: it is taken to be the model's where the rows agree in number, else a square. Where it is neither,
-    give the model the file's grid through ``pretrain_img_size``.
+    their positions: where it is not square, give it to the model as ``pretrain_img_size``.
 
     Args:
         vit: the model; changed in place.
@@ -70,13 +65,13 @@ def match(vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = ()) -
         if name not in own:
             _sort_unused(report, name)
             continue
-        value = _fit(name, tensor, own[name], vit)
+        value = fit(name, tensor, own[name].shape, vit.pos_grid)
         if value is None and name not in allowed:
             report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
         if value is None:
             continue
         values[name] = value
-        if value.shape != tensor.shape:
+        if value is not tensor:
             report.resized[name] = (tuple(tensor.shape), tuple(value.shape))
     report.loaded = list(values)
     for name in [n for n in own if n not in values and n not in report.mismatched]:
@@ -144,36 +139,6 @@ def _why_absent(name: str, file: EncoderFile) -> str | None:
     if name.startswith('norm.') and any('fc_norm.' in other for other in file.left_over):
         return 'fine-tuned with fc_norm behind the pooling instead, which is another function'
     return None
-
-
-def is_rel_pos(name: str) -> bool:
-    """Whether a parameter is a table of decomposed relative positions."""
-    return name.endswith(('.rel_pos_h', '.rel_pos_w'))
-
-
-def _fit(name: str, tensor: Tensor, target: Tensor, vit: PlainViT) -> Tensor | None:
-    """The tensor in the target's shape, or None where no resizing is right."""
-    if tensor.shape == target.shape:
-        return tensor
-    if tensor.ndim != target.ndim or tensor.shape[-1] != target.shape[-1]:
-        return None
-    if name == 'pos_embed':
-        return _fit_positions(tensor, vit.pos_grid)
-    if is_rel_pos(name):
-        # (2 S - 1, d) -> (1, d, 2 S - 1), resampled as ViTDet does at run time, and back
-        return F.interpolate(tensor.float().t()[None], size=target.shape[0], mode='linear')[0].t()
-    return None
-
-
-def _fit_positions(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
-    """Resample a table (1, P + H * W, D) to ``grid``, with one prefix row; zeros where it had none."""
-    found = split_rows(table.shape[1])
-    if found is None:
-        return None
-    prefix, side = found
-    if not prefix:
-        table = F.pad(table, (0, 0, 1, 0))
-    return resample_pos_embed(table, (side, side), grid)
 
 
 def _way_out(vit: PlainViT, file: EncoderFile) -> str:

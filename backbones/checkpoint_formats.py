@@ -3,7 +3,6 @@
 All of them store the encoder under MAE's and timm's parameter names; they differ in what is wrapped around it.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -130,15 +129,6 @@ def architecture(tensors: dict[str, Tensor]) -> Architecture:
     found = (re.match(r'blocks\.(\d+)\.', name) for name in tensors)
     depth = 1 + max(int(match.group(1)) for match in found if match)
     return Architecture(embed_dim, depth, patch_size, in_channels)
-
-
-def split_rows(rows: int) -> tuple[int, int] | None:
-    """Split the rows of a square position table in (prefix rows 0 or 1, side of the grid); None if it is not square."""
-    for prefix in (1, 0):
-        side = math.isqrt(rows - prefix)
-        if side and side * side == rows - prefix:
-            return prefix, side
-    return None
 
 
 def _state_dict(content: dict[str, Any], row: Format) -> dict[str, Tensor] | None:

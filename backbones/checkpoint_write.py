@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from backbones.checkpoint import is_rel_pos, match
-from backbones.checkpoint_formats import Architecture, architecture, recognise, split_rows
+from backbones.checkpoint import match
+from backbones.checkpoint_formats import Architecture, architecture, recognise
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
+from backbones.checkpoint_resize import is_rel_pos, split_rows
 from backbones.vit import VARIANTS, PlainViT
 
 # Heads leave no trace in a file: the known widths give theirs, others this width per head.

@@ -1,0 +1,83 @@
+"""Bringing a tensor of a checkpoint to the shape the model has, where a resampling is right.
+
+Letters: P prefix rows (0 or 1), H, W grid, D width, S size of a relative-position table, d head width.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+
+
+def fit(name: str, tensor: Tensor, shape: Sequence[int], pos_grid: tuple[int, int]) -> Tensor | None:
+    """Resample a position table or a relative-position table; anything else must have the shape already.
+
+    Args:
+        name: parameter name.
+        tensor: its value in the file.
+        shape: its shape in the model.
+        pos_grid: (H, W) of the model's position table.
+
+    Returns:
+        the value in the model's shape, ``tensor`` itself where nothing changes, or None where no resampling is right.
+    """
+    if tensor.ndim != len(shape) or tensor.shape[-1] != shape[-1]:
+        return None
+    if name == 'pos_embed':
+        return fit_positions(tensor, pos_grid)
+    if list(tensor.shape) == list(shape):
+        return tensor
+    if is_rel_pos(name):
+        # (2 S - 1, d) -> (1, d, 2 S - 1), resampled as ViTDet does at run time, and back
+        return F.interpolate(tensor.float().t()[None], size=shape[0], mode='linear')[0].t()
+    return None
+
+
+def is_rel_pos(name: str) -> bool:
+    """Whether a parameter is a table of decomposed relative positions."""
+    return name.endswith(('.rel_pos_h', '.rel_pos_w'))
+
+
+def fit_positions(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Resample a position table to another grid.
+
+    Args:
+        table: (1, P + H * W, D) of a square grid, or of ``grid`` itself with P = 1.
+        grid: (H, W) wanted.
+
+    Returns:
+        (1, 1 + H * W, D), the prefix row zero where the table has none; None where the table's grid cannot be known.
+    """
+    square = split_rows(table.shape[1])
+    if square is None:
+        return table if table.shape[1] == 1 + grid[0] * grid[1] else None
+    prefix, side = square
+    if not prefix:
+        table = F.pad(table, (0, 0, 1, 0))
+    return resample_pos_embed(table, _likelier_grid(table, side, grid), grid)
+
+
+def split_rows(rows: int) -> tuple[int, int] | None:
+    """Split the rows of a square position table in (prefix rows P, side of the grid); None if it is not square."""
+    for prefix in (1, 0):
+        side = math.isqrt(rows - prefix)
+        if side and side * side == rows - prefix:
+            return prefix, side
+    return None
+
+
+def _likelier_grid(table: Tensor, side: int, grid: tuple[int, int]) -> tuple[int, int]:
+    """Tell a square grid from another with as many places (6 x 6 or 4 x 9) by the sin-cos table nearer to ``table``.
+
+    Learned tables are near neither; they are square in every published file.
+    """
+    square = (side, side)
+    if grid == square or grid[0] * grid[1] != side * side:
+        return square
+    far, near = (
+        (table.float() - sincos_pos_embed(table.shape[2], candidate)).square().mean() for candidate in (square, grid)
+    )
+    return grid if near < 0.5 * far else square

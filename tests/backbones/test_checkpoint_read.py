@@ -1,0 +1,123 @@
+"""Files are read without running them, and what cannot be read is told in one line."""
+
+import argparse
+import os
+
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
+from torch import nn
+
+from backbones.checkpoint_read import read_checkpoint
+
+
+class Attack:
+    """Pickles as a call of os.system that leaves a file behind."""
+
+    def __init__(self, trace):
+        self.command = f'touch {trace}'
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def refusal(path):
+    with pytest.raises(ValueError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert '\n' not in message
+    assert str(path) in message
+    return message
+
+
+def test_read_checkpoint__tensors_and_namespace(tmp_path):
+    weights = torch.randn(3, 5)
+    args = argparse.Namespace(lr=1e-3, output_dir='out', betas=(0.9, 0.95))
+    torch.save({'model': {'w': weights}, 'args': args, 'epoch': 3}, tmp_path / 'a.pth')
+    content = read_checkpoint(tmp_path / 'a.pth')
+    torch.testing.assert_close(content['model']['w'], weights, rtol=0, atol=0)
+    assert (content['args'], content['epoch']) == (args, 3)
+
+
+def test_read_checkpoint__leaves_the_allow_list_as_it_was(tmp_path):
+    torch.save({'args': argparse.Namespace()}, tmp_path / 'a.pth')
+    read_checkpoint(str(tmp_path / 'a.pth'))
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_read_checkpoint__legacy_and_safetensors(tmp_path):
+    weights = torch.randn(3, 5)
+    torch.save({'w': weights}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    save_file({'w': weights}, tmp_path / 'b.safetensors')
+    for name in ('a.pth', 'b.safetensors'):
+        torch.testing.assert_close(read_checkpoint(tmp_path / name)['w'], weights, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_read_checkpoint__code_is_refused_and_not_run(tmp_path, zipped):
+    trace = tmp_path / 'trace'
+    content = {'model': {'w': torch.ones(2)}, 'args': argparse.Namespace(x=Attack(trace))}
+    torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    assert 'asks for posix.system' in refusal(tmp_path / 'a.pth')
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'wanted'),
+    [
+        (nn.Linear(2, 2), 'torch.nn.modules.linear.Linear'),
+        ({'hub': HistoryBuffer([1.0], [1])}, 'HistoryBuffer'),
+        ({'path': argparse.Namespace(file=__import__('pathlib').Path('x'))}, 'PosixPath'),
+    ],
+)
+def test_read_checkpoint__names_what_a_pickle_asks_for(tmp_path, content, wanted):
+    torch.save(content, tmp_path / 'a.pth')
+    message = refusal(tmp_path / 'a.pth')
+    assert wanted in message
+    assert 'state_dict' in message
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [
+        (b'', 'empty'),
+        (b'loss 0.31\nloss 0.30\n', 'damaged'),
+        (b'\n<!DOCTYPE html><html><body>404 Not Found</body></html>', 'web page'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:12\n', 'git lfs pull'),
+        (b'PK\x03\x04cut', 'damaged'),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_read_checkpoint__what_is_no_checkpoint(tmp_path, content, told, suffix):
+    path = tmp_path / f'a.{suffix}'
+    path.write_bytes(content)
+    message = refusal(path)
+    assert told in message or (suffix == 'safetensors' and told == 'damaged')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_read_checkpoint__truncated(tmp_path, zipped):
+    path = tmp_path / 'a.pth'
+    torch.save({'w': torch.randn(1000)}, path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:2500])
+    assert 'cut short' in refusal(path)
+
+
+def test_read_checkpoint__truncated_safetensors(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    save_file({'w': torch.randn(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2500])
+    refusal(path)
+
+
+def test_read_checkpoint__no_such_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint .*absent\.pth'):
+        read_checkpoint(tmp_path / 'absent.pth')
+
+
+def test_read_checkpoint__folder_address_and_bare_tensor(tmp_path):
+    assert 'not a file' in refusal(tmp_path)
+    assert 'download' in refusal('https://example.com/mae.pth')
+    torch.save(torch.ones(2), tmp_path / 'a.pth')
+    assert 'holds a Tensor' in refusal(tmp_path / 'a.pth')

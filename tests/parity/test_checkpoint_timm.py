@@ -1,0 +1,68 @@
+"""timm models, saved as timm saves them, through the door: features equal timm's (<= 1e-5 of the largest value)."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from backbones import PlainViT, load_pretrained
+from tests.helpers import randomise, relative_error
+
+
+def timm_vit(img_size=224, **options):
+    return timm.create_model('vit_tiny_patch16_224', pretrained=False, img_size=img_size, **options)
+
+
+def save(model, path):
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, path) if path.suffix == '.safetensors' else torch.save(state, path)
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+@pytest.mark.parametrize('num_classes', [0, 5])
+def test_timm_file__features_at_its_own_size(tmp_path, suffix, num_classes):
+    theirs = randomise(timm_vit(num_classes=num_classes)).eval()
+    save(theirs, tmp_path / f'vit.{suffix}')
+    ours = PlainViT('tiny', out_norm=True).eval()
+    report = load_pretrained(ours, tmp_path / f'vit.{suffix}')
+    assert report.format == 'timm'
+    assert set(report.left_over) == ({'head.weight', 'head.bias'} if num_classes else set())
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
+
+
+@pytest.mark.parametrize('class_row', [True, False])
+def test_timm_file__features_at_another_size(tmp_path, class_row):
+    saved = randomise(timm_vit(num_classes=0, no_embed_class=not class_row)).eval()
+    save(saved, tmp_path / 'vit.pth')
+    ours = PlainViT('tiny', img_size=(96, 160), out_norm=True).eval()
+    report = load_pretrained(ours, tmp_path / 'vit.pth')
+    assert report.resized == {'pos_embed': ((1, 196 + class_row, 192), (1, 61, 192))}
+
+    theirs = timm_vit((96, 160), num_classes=0, no_embed_class=not class_row).eval()
+    positions = timm.layers.resample_abs_pos_embed(
+        saved.pos_embed.data, new_size=[6, 10], num_prefix_tokens=int(class_row), antialias=False
+    )
+    theirs.load_state_dict(saved.state_dict() | {'pos_embed': positions})
+    images = torch.randn(2, 3, 96, 160)
+    with torch.no_grad():
+        assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
+
+
+def test_timm_file__pooled_classifier(tmp_path):
+    theirs = randomise(timm_vit(num_classes=5, global_pool='avg')).eval()
+    save(theirs, tmp_path / 'vit.pth')
+    ours = PlainViT('tiny').eval()
+    report = load_pretrained(ours, tmp_path / 'vit.pth')
+    assert set(report.left_over) == {'fc_norm.weight', 'fc_norm.bias', 'head.weight', 'head.bias'}
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        # timm's norm is an identity here: fc_norm follows the pooling.
+        assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
+
+
+def test_timm_file__layer_scale_has_no_place(tmp_path):
+    save(timm_vit(num_classes=0, init_values=1e-5), tmp_path / 'vit.pth')
+    with pytest.raises(ValueError, match=r'unexpected +blocks\.\*\.ls1\.gamma \(12\)'):
+        load_pretrained(PlainViT('tiny', out_norm=True), tmp_path / 'vit.pth')
