@@ -1,0 +1,66 @@
+"""Several processes on machines without a GPU."""
+
+import functools
+from typing import Any
+
+import mmengine.dist.utils as dist_utils
+import torch
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.runner import Runner
+from torch import nn
+
+
+def repair_init_without_gpu() -> None:
+    """Start process groups on CPUs: mmengine asks for a GPU first, whatever the backend (no issue upstream).
+
+    NCCL, its default backend, needs GPUs too: gloo takes its place.
+    """
+    original = dist_utils._init_dist_pytorch
+    if get_device() != 'cpu':
+        return
+
+    @functools.wraps(original)
+    def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+        if init_backend != 'torch':
+            original(backend, init_backend=init_backend, **kwargs)
+            return
+        if backend == 'nccl':
+            print_log('There is no GPU: the gloo backend is used instead of nccl', 'current')
+            backend = 'gloo'
+        torch.distributed.init_process_group(backend=backend, **kwargs)
+
+    dist_utils._init_dist_pytorch = init_dist_pytorch
+
+
+def repair_wrapper_on_cpu() -> None:
+    """Wrap models that live on the CPU (no issue upstream).
+
+    mmengine always names a GPU in ``device_ids``, which `DistributedDataParallel` refuses for such a model.
+    """
+    original = MMDistributedDataParallel.__init__
+
+    @functools.wraps(original)
+    def __init__(self: MMDistributedDataParallel, module: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        if all(parameter.device.type == 'cpu' for parameter in module.parameters()):
+            kwargs.update(device_ids=None, output_device=None)
+        original(self, module, *args, **kwargs)
+
+    MMDistributedDataParallel.__init__ = __init__
+
+
+def repair_sync_norm_on_cpu() -> None:
+    """Run SyncBN models in several CPU processes as BN, as mmengine does in one process (no issue upstream).
+
+    torch's SyncBN refuses tensors that are not on a GPU.
+    """
+    original = Runner.wrap_model
+
+    @functools.wraps(original)
+    def wrap_model(self: Runner, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        if get_device() == 'cpu':
+            model = revert_sync_batchnorm(model)
+        return original(self, model_wrapper_cfg, model)
+
+    Runner.wrap_model = wrap_model

@@ -1,0 +1,109 @@
+"""Reduced precision: bfloat16 training on any device, coordinates and predictions kept in float32."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
+import torch
+from mmengine.device import get_device
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, Registry
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+REDUCED = (torch.bfloat16, torch.float16)
+ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
+
+
+@OPTIM_WRAPPERS.register_module()
+class BF16OptimWrapper(OptimWrapper):
+    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast, and without gradient synchronisation while accumulating."""
+        with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
+            yield
+
+
+def repair_amp_on_cpu() -> None:
+    """Let `AmpOptimWrapper` train on CPU (mmpretrain#1556), where torch offers bfloat16 and needs no loss scaling."""
+    if get_device() == 'cpu':
+        # Only its constructor asks, to refuse other devices.
+        amp.is_cuda_available = lambda: True
+        amp.GradScaler = functools.partial(torch.amp.GradScaler, 'cpu', enabled=False)
+
+
+def _with_float32_rois(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An RoI extractor's forward that works in float32 and returns the type of its features."""
+
+    @functools.wraps(forward)
+    def float32_forward(self: nn.Module, feats: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if feats[0].dtype not in REDUCED:
+            return forward(self, feats, rois, *args, **kwargs)
+        return forward(self, [f.float() for f in feats], rois.float(), *args, **kwargs).to(feats[0].dtype)
+
+    return float32_forward
+
+
+def _repair_extractor(extractor: type) -> None:
+    if 'type_as' in extractor.forward.__code__.co_names:  # type: ignore[attr-defined]
+        extractor.forward = _with_float32_rois(extractor.forward)  # type: ignore[attr-defined]
+
+
+def repair_rounded_rois() -> None:
+    """Keep RoIs in float32 under autocast (mmcv#2878, mmcv#3061).
+
+    mmdet casts them to the features' type: a bfloat16 coordinate near 1000 is off by up to 4 pixels, and some RoIs
+    change their pyramid level. Acts when mmdet registers the extractor, so that mmdet need not be imported here.
+    """
+    if ROI_EXTRACTOR in sys.modules:
+        _repair_extractor(sys.modules[ROI_EXTRACTOR].SingleRoIExtractor)
+    original = Registry._register_module
+
+    @functools.wraps(original)
+    def register(self: Registry, module: Any, *args: Any, **kwargs: Any) -> None:
+        if inspect.isclass(module) and module.__module__ == ROI_EXTRACTOR:
+            _repair_extractor(module)
+        original(self, module, *args, **kwargs)
+
+    Registry._register_module = register
+
+
+def full_precision(value: Any) -> Any:
+    """Cast the bfloat16 and float16 tensors in lists, tuples, dicts and data elements (in place) to float32."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in REDUCED else value
+    if isinstance(value, BaseDataElement):
+        for name, field in value.items():
+            full = full_precision(field)
+            if full is not field:
+                setattr(value, name, full)
+        return value
+    if isinstance(value, dict):
+        return {key: full_precision(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(full_precision(item) for item in value)
+    return value
+
+
+def repair_reduced_predictions() -> None:
+    """Hand float32 predictions to metrics and visualisers (pytorch#110285).
+
+    With ``val_cfg = dict(fp16=True)`` they convert predictions to numpy, which has no bfloat16.
+    """
+    for name in ('val_step', 'test_step'):
+        setattr(BaseModel, name, _with_full_precision(getattr(BaseModel, name)))
+
+
+def _with_full_precision(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def full_step(self: BaseModel, *args: Any, **kwargs: Any) -> Any:
+        return full_precision(step(self, *args, **kwargs))
+
+    return full_step
