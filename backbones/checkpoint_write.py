@@ -45,9 +45,12 @@ def write_encoder(tensors: dict[str, Tensor], path: str | Path) -> None:
     The file appears whole or not at all.
 
     Raises:
+        FileNotFoundError: there is no folder for it.
         ValueError: the name ends in none of .pth, .pt and .safetensors.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'there is no folder {path.parent} to write {path.name} to')
     if path.suffix not in ('.pth', '.pt', '.safetensors'):
         raise ValueError(f'{path} ends in {path.suffix!r}: use .pth or .pt (MAE layout) or .safetensors')
     # Own storage each: a mapped or shared one would drag the rest of its file along.
