@@ -20,8 +20,8 @@ ENCODER_EXTRAS = (
 )
 # Wrappers (DistributedDataParallel, torch.compile) put these in front of every name.
 WRAPPERS = ('module.', '_orig_mod.')
-# Any encoder has these; files without them are not taken for one.
-LANDMARKS = ('patch_embed.proj.weight', 'blocks.0.attn.qkv.weight')
+# Any encoder has these, with so many axes; files without them are not taken for one.
+LANDMARKS = {'patch_embed.proj.weight': 4, 'blocks.0.attn.qkv.weight': 2}
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,9 @@ def _state_dict(content: dict[str, Any], row: Format) -> dict[str, Tensor] | Non
 
 
 def _fits(state: dict[str, Tensor], row: Format) -> bool:
-    has_encoder = all(row.prefix + name in state for name in LANDMARKS)
-    return has_encoder and any(name.startswith(row.sign) for name in state)
+    # Two axes of patches: video encoders have three, some others a linear layer.
+    ranks = [state[row.prefix + name].ndim if row.prefix + name in state else None for name in LANDMARKS]
+    return ranks == list(LANDMARKS.values()) and any(name.startswith(row.sign) for name in state)
 
 
 def _take(state: dict[str, Tensor], row: Format, source: str) -> EncoderFile:

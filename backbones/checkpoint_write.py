@@ -12,10 +12,7 @@ from backbones.checkpoint_formats import Architecture, architecture, recognise
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
 from backbones.checkpoint_resize import is_rel_pos, split_rows
-from backbones.vit import VARIANTS, PlainViT
-
-# Heads leave no trace in a file: the known widths give theirs, others this width per head.
-HEAD_WIDTH = 64
+from backbones.vit import PlainViT
 
 
 def inspect_checkpoint(path: str | Path) -> tuple[Architecture, Report, dict[str, Tensor]]:
@@ -68,16 +65,13 @@ def write_encoder(tensors: dict[str, Tensor], path: str | Path) -> None:
 
 def _bare_model(sizes: Architecture, tensors: dict[str, Tensor]) -> PlainViT:
     """PlainViT with the sizes of a file; a position table that is not square counts as one row of patches."""
-    heads = {(v['embed_dim'], v['depth']): v['num_heads'] for v in VARIANTS.values()}
-    num_heads = heads.get((sizes.embed_dim, sizes.depth), max(1, sizes.embed_dim // HEAD_WIDTH))
     tables = {name: tensor for name, tensor in tensors.items() if is_rel_pos(name)}
-    if tables:
-        num_heads = sizes.embed_dim // next(iter(tables.values())).shape[1]
     rows = tensors['pos_embed'].shape[1] if 'pos_embed' in tensors else 2
     square = split_rows(rows)
     grid = (square[1], square[1]) if square else (1, rows - 1)
     vit = PlainViT(
-        dict(embed_dim=sizes.embed_dim, depth=sizes.depth, num_heads=num_heads),
+        # Heads change no shape but those of the tables, which are put in below.
+        dict(embed_dim=sizes.embed_dim, depth=sizes.depth, num_heads=1),
         img_size=(grid[0] * sizes.patch_size, grid[1] * sizes.patch_size),
         patch_size=sizes.patch_size,
         in_channels=sizes.in_channels,

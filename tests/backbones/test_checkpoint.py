@@ -169,6 +169,13 @@ def test_load_pretrained__nothing_matches(tmp_path):
     assert '\n' not in message
 
 
+def test_load_pretrained__video_encoder(tmp_path):
+    state = weights()
+    state['patch_embed.proj.weight'] = torch.ones(24, 3, 2, 8, 8)
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    assert 'no known format' in refused(toy(), tmp_path / 'a.pth')
+
+
 def test_load_pretrained__partial_file(tmp_path):
     state = weights()
     del state['blocks.1.mlp.fc2.bias'], state['cls_token']
