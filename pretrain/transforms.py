@@ -43,7 +43,7 @@ def draw_crop(
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bicubically, antialiased: within one grey level of Pillow, which the paper used.
+    """Resize bicubically, antialiased, as Pillow does: to one grey level, but for overshoots at hard edges.
 
     Args:
         image: uint8 (C, H, W); fastest where the channels lie last in memory.
