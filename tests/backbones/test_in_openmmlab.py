@@ -186,7 +186,7 @@ class Pooled(BaseModel):
         return {'loss': self.backbone(torch.stack(inputs))[0].square().mean()}
 
 
-def test_init_cfg__kept_through_the_runner(toy_file, tmp_path):
+def test_init_cfg__kept_through_the_runner_and_its_file(toy_file, tmp_path):
     model = Pooled(toy_file[0])
     runner = Runner(
         model,
@@ -203,12 +203,15 @@ def test_init_cfg__kept_through_the_runner(toy_file, tmp_path):
             constructor='LayerWiseDecay',
             paramwise_cfg=dict(decay_rate=0.5),
         ),
-        default_hooks=dict(checkpoint=None),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
         experiment_name='init_cfg_runner',
     )
     runner.train()
-    for name, value in toy_file[1].items():
-        torch.testing.assert_close(model.backbone.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    reread = PlainViT(TOY, img_size=32, patch_size=8)
+    load_pretrained(reread, tmp_path / 'iter_1.pth')
+    for vit in (model.backbone, reread):
+        for name, value in toy_file[1].items():
+            torch.testing.assert_close(vit.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
 def test_init_cfg__loads_once(toy_file):
