@@ -1,0 +1,202 @@
+"""Directory layouts of labelled images: COCO's and ADE20K's, with the variants met in practice."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+COCO_LAYOUTS = """\
+  COCO:     {train2017,val2017}/, annotations/instances_{train2017,val2017}.json
+  images:   images/{train,val}/, annotations/instances_{train,val}.json
+  folders:  {train,val}/, annotations/{train,val}.json (or instances_{train,val}.json)
+  Roboflow: {train,valid}/_annotations.coco.json beside the images"""
+ADE_LAYOUTS = """\
+  ADE20K:   images/{training,validation}/, annotations/{training,validation}/*.png, classes.txt (line n names label n,
+            label 0 is ignored); ADE20K itself may lie in ADEChallengeData2016/ and needs no classes.txt"""
+
+COCO_SPLITS = {'train': ('train2017', 'train'), 'val': ('val2017', 'val', 'valid', 'validation')}
+COCO_IMAGES = ('{split}', 'images/{split}')
+COCO_ANNOTATIONS = (
+    'annotations/instances_{split}.json',
+    'annotations/{split}.json',
+    '{split}/_annotations.coco.json',
+)
+ADE_SPLITS = {'train': 'training', 'val': 'validation'}
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp', '.bmp')
+# Masks read to check the labels against the class list.
+MASKS_CHECKED = 20
+
+
+@dataclass(frozen=True)
+class CocoPart:
+    """One part of a data set in COCO format; ``classes`` are in the order in which mmdet numbers them."""
+
+    images: Path
+    annotations: Path
+    classes: tuple[str, ...]
+
+    @property
+    def source(self) -> Path:
+        """Where the classes come from."""
+        return self.annotations
+
+
+@dataclass(frozen=True)
+class AdePart:
+    """One part of a data set in ADE20K format; label n of a mask is ``classes[n - 1]``, 0 is ignored."""
+
+    images: Path
+    masks: Path
+    image_suffix: str
+    classes: tuple[str, ...]
+    source: Path
+
+
+def known_layouts(kind: str) -> str:
+    """The layouts of a kind ('coco' or 'ade'), for people."""
+    return 'Known layouts:\n' + {'coco': COCO_LAYOUTS, 'ade': ADE_LAYOUTS}[kind]
+
+
+def coco_files(root: Path) -> dict[str, tuple[Path, list[Path]]]:
+    """Annotation file and candidate image folders of each part ('train', 'val') that lies in a COCO layout."""
+    found = {}
+    for part, splits in COCO_SPLITS.items():
+        for split in splits:
+            annotations = [root / pattern.format(split=split) for pattern in COCO_ANNOTATIONS]
+            file = next((path for path in annotations if path.is_file()), None)
+            folders = [path for pattern in COCO_IMAGES if (path := root / pattern.format(split=split)).is_dir()]
+            if part not in found and file and folders:
+                found[part] = (file, folders)
+    return found
+
+
+def find_coco(root: Path) -> dict[str, CocoPart]:
+    """Find the parts ('train', 'val') of a data set in COCO format; empty where ``root`` has no such layout.
+
+    Raises:
+        ValueError: an annotation file is broken, lists no usable classes, or names images that are not there.
+    """
+    return {part: read_coco(file, folders) for part, (file, folders) in coco_files(root).items()}
+
+
+def read_coco(file: Path, folders: Sequence[Path]) -> CocoPart:
+    """Read the classes of an annotation file and choose the folder that holds its images.
+
+    mmdet numbers classes in the order of the file's ``categories``, whatever their ids.
+
+    Raises:
+        ValueError: the file is no COCO annotation file, a class has no name or a used one, or the images are absent.
+    """
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        names = [category['name'] for category in content['categories']]
+        ids = [category['id'] for category in content['categories']]
+        images = [image['file_name'] for image in content['images']]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{file} is no COCO annotation file: {type(error).__name__} {error}') from error
+    if not names or not images:
+        raise ValueError(f'{file} lists {len(names)} categories and {len(images)} images: it needs both')
+    odd = [name for name in names if not isinstance(name, str) or not name.strip()]
+    twice = [value for value, count in Counter([*map(str, names), *ids]).items() if count > 1]
+    if odd or twice:
+        raise ValueError(
+            f'{file}: every category needs an id and a name of its own; '
+            + (f'{odd[0]!r} is no name' if odd else f'{twice[0]!r} occurs twice')
+        )
+    for folder in folders:
+        if (folder / images[0]).is_file():
+            return CocoPart(folder, file, tuple(names))
+    raise ValueError(f'{file} names {images[0]}, which is not in {" or ".join(map(str, folders))}')
+
+
+def ade_folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders of images and masks of each part ('train', 'val') that lies in an ADE20K layout."""
+    found = {}
+    for part, split in ADE_SPLITS.items():
+        for home in (root / 'ADEChallengeData2016', root):
+            images, masks = home / 'images' / split, home / 'annotations' / split
+            if images.is_dir() and masks.is_dir():
+                found[part] = (images, masks)
+    return found
+
+
+def find_ade(root: Path) -> dict[str, AdePart]:
+    """Find the parts ('train', 'val') of a data set in ADE20K format; empty where ``root`` has no such layout.
+
+    Raises:
+        ValueError: there is no class list, images and masks are no pairs, or masks hold labels beyond the list.
+    """
+    found = {}
+    for part, (images, masks) in ade_folders(root).items():
+        source, classes = read_classes(images.parent.parent)
+        suffix = _check_pairs(images, masks)
+        _check_labels(masks, source, len(classes))
+        found[part] = AdePart(images, masks, suffix, classes, source)
+    return found
+
+
+def training_images(root: Path) -> Path:
+    """Directory to pretrain on: that of the training images where ``root`` has a labelled layout, else ``root``.
+
+    Validation images must stay unseen until the evaluation.
+
+    Raises:
+        ValueError: the labelled layout has no training part.
+    """
+    folders = {part: folders[0] for part, (_, folders) in coco_files(root).items()}
+    folders.update({part: images for part, (images, _) in ade_folders(root).items()})
+    if folders and 'train' not in folders:
+        raise ValueError(f'{root} holds only validation images ({folders["val"]}): these are not for pretraining')
+    return folders.get('train', root)
+
+
+def read_classes(home: Path) -> tuple[Path, tuple[str, ...]]:
+    """Read class names: ``classes.txt``, one a line, or ADE20K's own ``objectInfo150.txt``.
+
+    Raises:
+        ValueError: neither is there, or the names are not unique.
+    """
+    own, ade = home / 'classes.txt', home / 'objectInfo150.txt'
+    if own.is_file():
+        source, names = own, [line.strip() for line in own.read_text(encoding='utf-8').splitlines() if line.strip()]
+    elif ade.is_file():
+        # Columns Idx, Ratio, Train, Val, Name, tab-separated under a heading.
+        source, names = ade, [line.split('\t')[-1].strip() for line in ade.read_text().splitlines()[1:]]
+    else:
+        raise ValueError(f'{own} is missing: it names the classes, line n that of label n. {known_layouts("ade")}')
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        raise ValueError(f'{source}: ' + (f'{twice[0]!r} occurs twice' if twice else 'no class is listed'))
+    return source, tuple(names)
+
+
+def _check_pairs(images: Path, masks: Path) -> str:
+    """Compare images and masks by name; return the images' suffix."""
+    files = [path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    suffixes = sorted({path.suffix for path in files})
+    if len(suffixes) != 1:
+        raise ValueError(f'{images} holds images ending in {suffixes or "nothing known"}: mmseg takes one suffix')
+    stems = {path.stem for path in masks.glob('*.png')}
+    without = sorted(path.name for path in files if path.stem not in stems)
+    if without:
+        raise ValueError(f'{len(without)} of {len(files)} images in {images} have no mask in {masks}: {without[0]}')
+    return suffixes[0]
+
+
+def _check_labels(masks: Path, source: Path, count: int) -> None:
+    """Read some masks, evenly spread, and refuse labels that no class has; mmseg ignores 255 as well as 0."""
+    files = sorted(masks.glob('*.png'))
+    for path in files[:: max(1, len(files) // MASKS_CHECKED)]:
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if mask is None or mask.ndim != 2:
+            raise ValueError(f'{path} is no mask: one channel of labels is needed')
+        label = max((int(value) for value in np.unique(mask) if value != 255), default=0)
+        if label > count:
+            raise ValueError(
+                f'{path} holds label {label}, but {source} names {count} classes: labels are 1 to {count}, '
+                '0 and 255 are ignored'
+            )

@@ -1,0 +1,16 @@
+# BEiT's segmentation schedule, taken over by MAE and mmseg: 160k iterations at batch 16, linear decay to zero.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor='LayerWiseDecay',
+    # The published runs decay positions and class token too.
+    paramwise_cfg=dict(decay_rate=0.65, preset='beit'),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    # No eta_min: an absolute floor would undo the layers' ratios.
+    dict(type='PolyLR', power=1.0, by_epoch=False, begin=1500, end=160000),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,17 @@
+"""UperNet on a six-block ViT for the drawn scenes of tools/make_shapes.py: minutes on CPU; no paper reports it.
+
+python tools/train.py seg_configs/upernet_vit_quickstart.py --data-root SHAPES/ade --pretrained MAE_CHECKPOINT
+"""
+
+_base_ = ['_base_/upernet.py', '_base_/shapes.py', '_base_/schedule_short.py', '_base_/runtime.py']
+
+__variant = dict(embed_dim=192, depth=6, num_heads=6)
+model = dict(
+    data_preprocessor=dict(size=(192, 192)),
+    backbone=dict(type='PlainViT', variant=__variant, img_size=192, out_indices=(2, 3, 4, 5)),
+    neck=dict(type='DeconvPyramid', in_channels=192, norm='bn'),
+    decode_head=dict(in_channels=[192] * 4, channels=64, norm_cfg=dict(type='BN')),
+    auxiliary_head=dict(in_channels=192, channels=64, norm_cfg=dict(type='BN')),
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))

@@ -1,0 +1,86 @@
+"""Evaluate a checkpoint on the validation part of the data."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones.data_root import apply_data_root
+from backbones.launch import RANDOM, UsageError, check_data, read_config, run_command, set_pretrained
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
+    parser.add_argument('--data-root', help='directory of the data, whatever its layout')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    # torch.distributed.launch passes it, torchrun does not.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Turn the command line into a complete config, and tell what was set.
+
+    Raises:
+        UsageError: a file or directory is absent or not what it has to be.
+    """
+    cfg = read_config(args.config, args.cfg_options, args.work_dir)
+    cfg.launcher = args.launcher
+    if cfg.get('test_dataloader') is None:
+        raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
+    if not os.path.isfile(args.checkpoint):
+        raise UsageError(f'checkpoint {args.checkpoint}: there is no such file')
+    told = []
+    if args.data_root:
+        try:
+            told = apply_data_root(cfg, args.data_root, need=('val',))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    check_data(cfg, parts=('test',))
+    set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
+    return cfg, told
+
+
+def load(runner: Runner, checkpoint: str) -> None:
+    """Load every weight of the model; mmengine by itself would leave out what does not fit.
+
+    Raises:
+        UsageError: the checkpoint is of another model.
+    """
+    try:
+        runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f'checkpoint {checkpoint} does not fit the config: {error}') from error
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate, print the metrics and write them to ``metrics.json``."""
+    args = parse_args(argv)
+    cfg, told = prepare(args)
+    runner = Runner.from_cfg(cfg)
+    for line in told:
+        runner.logger.info(line)
+    load(runner, args.checkpoint)
+    metrics = runner.test()
+    if is_main_process():
+        path = Path(cfg.work_dir) / 'metrics.json'
+        path.write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')
+        for name, value in metrics.items():
+            print(f'{name:<24} {value}')
+        print(f'written to {path}')
+
+
+if __name__ == '__main__':
+    run_command(main)

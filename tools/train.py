@@ -1,0 +1,98 @@
+"""Train what a config describes: pretraining, detection or segmentation."""
+
+import argparse
+import os
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner, find_latest_checkpoint
+
+import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones.data_root import apply_data_root
+from backbones.launch import (
+    RANDOM,
+    UsageError,
+    check_data,
+    check_schedule,
+    read_config,
+    run_command,
+    save_versions,
+    set_pretrained,
+    use_bf16,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config')
+    parser.add_argument('--work-dir', help='where checkpoints and logs go; default work_dirs/CONFIG')
+    parser.add_argument(
+        '--data-root', nargs='+', help='directory of the data, whatever its layout; several to pretrain'
+    )
+    parser.add_argument('--pretrained', help="checkpoint the backbone starts from, or 'random'; default: the config's")
+    parser.add_argument('--resume', nargs='?', const='auto', help='continue from PATH, or from the latest checkpoint')
+    parser.add_argument('--seed', type=int, help='of every random choice; default: drawn and logged')
+    parser.add_argument('--amp', action='store_true', help='bf16 autocast')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    # torch.distributed.launch passes it, torchrun does not.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Turn the command line into a complete config, and tell what was set.
+
+    Raises:
+        UsageError: a file or directory is absent or not what it has to be.
+    """
+    cfg = read_config(args.config, args.cfg_options, args.work_dir)
+    cfg.launcher = args.launcher
+    told = []
+    if args.data_root:
+        try:
+            told += apply_data_root(cfg, args.data_root)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    check_data(cfg)
+    if args.seed is not None:
+        cfg.randomness = dict(seed=args.seed)
+    if args.amp:
+        use_bf16(cfg)
+    if args.resume and set_resume(cfg, args.resume):
+        set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
+        told.append(f'resuming from {cfg.load_from}')
+    else:
+        told.append(set_pretrained(cfg, args.pretrained))
+    return cfg, [*told, *check_schedule(cfg)]
+
+
+def set_resume(cfg: Config, where: str) -> bool:
+    """Continue from a checkpoint; with 'auto' from the latest in the working directory, if there is one.
+
+    Raises:
+        UsageError: the checkpoint named is absent.
+    """
+    found = find_latest_checkpoint(cfg.work_dir) if where == 'auto' else where
+    if where != 'auto' and not os.path.isfile(where):
+        raise UsageError(f'--resume {where}: there is no such file')
+    cfg.resume, cfg.load_from = found is not None, found
+    return found is not None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train."""
+    cfg, told = prepare(parse_args(argv))
+    runner = Runner.from_cfg(cfg)
+    for line in told:
+        runner.logger.info(line)
+    if is_main_process():
+        save_versions(cfg.work_dir)
+    runner.train()
+
+
+if __name__ == '__main__':
+    run_command(main)
