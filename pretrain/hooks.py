@@ -36,23 +36,24 @@ class StopOnNonFinite(Hook):
 
     def __init__(self) -> None:
         self.loss: Tensor | None = None
+        self.iteration = 0
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Called by the runner."""
         assert outputs is not None
-        self.loss = outputs['loss']
+        self.loss, self.iteration = outputs['loss'], runner.iter + 1
         if self.every_n_train_iters(runner, self.interval):
-            self._check(runner)
+            self._check()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called by the runner."""
-        self._check(runner)
+        self._check()
 
-    def _check(self, runner: Runner) -> None:
+    def _check(self) -> None:
         if self.loss is not None and not torch.isfinite(self.loss):
             raise FloatingPointError(
-                f'the loss is {self.loss.item()} at iteration {runner.iter + 1}: resume from the last checkpoint with '
+                f'the loss is {self.loss.item()} at iteration {self.iteration}: resume from the last checkpoint with '
                 'a lower lr, or train in bfloat16 or float32 rather than float16'
             )
