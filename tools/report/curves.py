@@ -1,0 +1,71 @@
+"""Loss and score curves from what mmengine's runs leave on disk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+Series = list[tuple[int, float]]
+COLOURS = ('#b0563a', '#2b6cb0', '#4a7c59', '#805ad5')
+
+
+def read_scalars(work_dir: Path) -> dict[str, Series]:
+    """Read all scalars that the runs in ``work_dir`` logged.
+
+    A resumed run writes a file of its own: files are read in the order of their runs, and a step logged twice keeps
+    its last value.
+
+    Returns:
+        name -> [(step, value), ...] with rising steps.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            for name, value in record.items():
+                if isinstance(value, int | float) and name != 'step':
+                    found.setdefault(name, {})[record['step']] = float(value)
+    return {name: sorted(values.items()) for name, values in found.items()}
+
+
+def last_value(scalars: Mapping[str, Series], name: str) -> float:
+    """Last value of a scalar.
+
+    Raises:
+        ValueError: it was never logged.
+    """
+    if name not in scalars:
+        raise ValueError(f'no run logged {name!r}; there are {", ".join(sorted(scalars)) or "no scalars at all"}')
+    return scalars[name][-1][1]
+
+
+def smoothed(series: Series, window: int) -> Series:
+    """Average each value with up to ``window - 1`` values before it."""
+    values = [value for _, value in series]
+    means = [values[max(0, i + 1 - window) : i + 1] for i in range(len(values))]
+    return [(step, sum(part) / len(part)) for (step, _), part in zip(series, means, strict=True)]
+
+
+def draw_curves(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> bytes:
+    """Draw panels side by side, each a title and its series by name, as a PNG.
+
+    Series of equal name have equal colour in all panels.
+    """
+    names = list(dict.fromkeys(name for _, curves in panels for name in curves))
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    figure = Figure(figsize=(4.2 * len(panels), 3.1), layout='constrained')
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for name, series in curves.items():
+            marker = 'o' if len(series) < 12 else None
+            axes.plot(*zip(*series, strict=True), label=name, color=colours[name], marker=marker, linewidth=1.6)
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel('iteration')
+        axes.grid(alpha=0.25)
+        axes.spines[['top', 'right']].set_visible(False)
+        if len(curves) > 1:
+            axes.legend(frameon=False, fontsize=9)
+    buffer = BytesIO()
+    figure.savefig(buffer, format='png', dpi=110)
+    return buffer.getvalue()

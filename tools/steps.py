@@ -1,0 +1,112 @@
+"""Run command lines side by side, each once: what has ended well is not run again."""
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SHOW_EVERY = 20.0  # seconds between two lines of progress
+STAMP = re.compile(r'^\S+ \S+ - mmengine - INFO - ')
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line with a name that marks it as done."""
+
+    name: str
+    argv: tuple[str, ...]
+
+
+@dataclass
+class Running:
+    """A command on its way."""
+
+    command: Command
+    process: subprocess.Popen
+    log: Path
+    start: float
+
+
+class Steps:
+    """Runs commands below a working directory, with a log and a mark of completion for each.
+
+    Args:
+        work_dir: gets ``logs`` and ``done``.
+        cores: processor cores to share between the commands that run at once.
+    """
+
+    def __init__(self, work_dir: Path, cores: int) -> None:
+        self.logs, self.marks = work_dir / 'logs', work_dir / 'done'
+        self.cores = cores
+        self.start = time.monotonic()
+        for folder in (self.logs, self.marks):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def say(self, text: str) -> None:
+        """Print a line with the time since the start."""
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        print(f'[{minutes:02d}:{seconds:02d}] {text}', flush=True)
+
+    def run(self, title: str, commands: Sequence[Command]) -> None:
+        """Run the commands that are not done yet, at most two at once.
+
+        Raises:
+            RuntimeError: a command failed; the message ends with its last lines.
+        """
+        waiting = [command for command in commands if not self._mark(command).exists()]
+        self.say(title + ('' if waiting else ': done before'))
+        slots = min(2, len(waiting), self.cores)
+        running: list[Running] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < slots:
+                    running.append(self._launch(waiting.pop(0), max(1, self.cores // slots)))
+                running = self._watch(running)
+        finally:
+            for each in running:
+                each.process.terminate()
+                each.process.wait()
+
+    def _mark(self, command: Command) -> Path:
+        return self.marks / f'{command.name}.json'
+
+    def _launch(self, command: Command, threads: int) -> Running:
+        log = self.logs / f'{command.name}.log'
+        print(f'  $ {" ".join(command.argv)}\n    log: {log}', flush=True)
+        # Threads that spin while they wait would take the core from those that work.
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'PASSIVE'}
+        with log.open('a') as file:
+            process = subprocess.Popen(command.argv, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        return Running(command, process, log, time.monotonic())
+
+    def _watch(self, running: Sequence[Running]) -> list[Running]:
+        """Wait until a command ends, telling how all are going; return those that still run."""
+        shown = time.monotonic()
+        while all(each.process.poll() is None for each in running):
+            time.sleep(0.1)
+            if time.monotonic() - shown > SHOW_EVERY:
+                shown = time.monotonic()
+                for each in running:
+                    self.say(f'  {each.command.name}: {last_progress(each.log)}')
+        for each in running:
+            if each.process.poll() is not None:
+                self._finish(each)
+        return [each for each in running if each.process.poll() is None]
+
+    def _finish(self, ended: Running) -> None:
+        if ended.process.returncode:
+            tail = '\n'.join(ended.log.read_text().splitlines()[-20:])
+            raise RuntimeError(f'{ended.command.name} failed, see {ended.log}; it ends with\n{tail}')
+        seconds = round(time.monotonic() - ended.start, 1)
+        self._mark(ended.command).write_text(json.dumps({'argv': ended.command.argv, 'seconds': seconds}))
+        self.say(f'  {ended.command.name}: done in {seconds:.0f} s')
+
+
+def last_progress(log: Path) -> str:
+    """Newest line of a log that tells the time left, without its time stamp; 'starting' before there is one."""
+    lines = [line for line in log.read_text(errors='replace').splitlines() if 'eta:' in line]
+    return ' '.join(STAMP.sub('', lines[-1]).split()) if lines else 'starting'
