@@ -5,24 +5,20 @@ python tools/train.py det_configs/mask_rcnn_vit_quickstart.py --data-root SHAPES
 
 _base_ = ['_base_/mask_rcnn.py', '_base_/shapes.py', '_base_/schedule_short.py', '_base_/runtime.py']
 
-__variant = dict(embed_dim=192, depth=6, num_heads=6)
+__vit = dict(type='PlainViT', variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=192, out_indices=(2, 3, 4, 5))
+__fpn = dict(type='FPN', in_channels=[192] * 4, out_channels=64, num_outs=4)
 __narrow = dict(in_channels=64, conv_out_channels=64)
+__box_head = dict(fc_out_channels=256, **__narrow)
+__proposals = dict(nms_pre=200, max_per_img=100)
+__anchors = dict(scales=[6], strides=[4, 8, 16, 32])
+__rois = dict(out_channels=64)
 model = dict(
-    backbone=dict(type='PlainViT', variant=__variant, img_size=192, out_indices=(2, 3, 4, 5)),
-    neck=[
-        dict(type='DeconvPyramid', in_channels=192),
-        dict(type='FPN', in_channels=[192] * 4, out_channels=64, num_outs=4),
-    ],
-    rpn_head=dict(
-        in_channels=64, feat_channels=64, num_convs=1, anchor_generator=dict(scales=[6], strides=[4, 8, 16, 32])
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=64),
-        bbox_head=dict(fc_out_channels=256, **__narrow),
-        mask_roi_extractor=dict(out_channels=64),
-        mask_head=__narrow,
-    ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=64))),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=30)),
+    backbone=__vit,
+    neck=[dict(type='DeconvPyramid', in_channels=192), __fpn],
+    rpn_head=dict(in_channels=64, feat_channels=64, num_convs=1, anchor_generator=__anchors),
+    roi_head=dict(bbox_roi_extractor=__rois, mask_roi_extractor=__rois, bbox_head=__box_head, mask_head=__narrow),
+    train_cfg=dict(rpn_proposal=__proposals, rcnn=dict(sampler=dict(num=64))),
+    test_cfg=dict(rpn=__proposals, rcnn=dict(max_per_img=30)),
 )
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))
+optim_wrapper = dict(optimizer=dict(lr=6e-4), paramwise_cfg=dict(decay_rate=0.85))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))
