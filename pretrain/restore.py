@@ -59,15 +59,18 @@ def read_model_config(text: str) -> dict[str, Any]:
 
 
 class _DictCalls(ast.NodeTransformer):
-    """Turn ``dict(a=1)`` into ``{'a': 1}``, which counts as a literal."""
+    """Turn ``dict(a=1)`` and ``dict({'a b': 1})``, as mmengine writes them, into literals."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Called by ``ast`` for each call in the text."""
         self.generic_visit(node)
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args:
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
             return node
-        keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
-        return ast.Dict(keys=keys, values=[keyword.value for keyword in node.keywords])
+        if not node.args:
+            keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
+            return ast.Dict(keys=keys, values=[keyword.value for keyword in node.keywords])
+        plain = len(node.args) == 1 and isinstance(node.args[0], ast.Dict) and not node.keywords
+        return node.args[0] if plain else node
 
 
 def build_autoencoder(config: dict[str, Any]) -> MaskedAutoencoder:
