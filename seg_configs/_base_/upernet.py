@@ -1,6 +1,6 @@
 # UperNet as in BEiT, MAE and mmseg: pooling pyramid and top-down path on four maps, and an auxiliary head on the third.
 # Backbone, channels and the neck come from the leaf.
-__norm = dict(type='SyncBN', requires_grad=True)
+__norm = dict(type='SyncBN')
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
