@@ -128,4 +128,5 @@ def _winning(low: Tensor, step: Tensor, winner: Tensor, samples: Tensor, dim: in
     number = number[:, None] if dim == 2 else number
     # per region (R,) -> (R, 1, 1, 1)
     low, step, samples = (t[:, None, None, None] for t in (low, step, samples))
-    return low + step * (number + (winner + 0.5) / samples.clamp(min=1))
+    within = (winner.to(low.dtype) + 0.5) / samples.clamp(min=1)
+    return low + step * (number + within)
