@@ -1,6 +1,7 @@
 """A tiny model, its data and a runner; imports nothing of ours, so that unrepaired mmengine can be run with it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,14 +78,19 @@ def build(work_dir, epochs=1, model=None, **settings):
 
 
 def run_python(code, *command, cwd=ROOT, **environment):
-    """Run code in a fresh process: exit status and all it printed."""
-    process = subprocess.run(
+    """Run code in a fresh process: exit status and all it printed. Its children end with it."""
+    process = subprocess.Popen(
         [*(command or (sys.executable, '-c')), code],
         cwd=cwd,
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        start_new_session=True,
     )
-    return process.returncode, process.stdout
+    try:
+        output, _ = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return process.returncode, output
