@@ -1,14 +1,16 @@
 """Point a config at a directory: find its layout, read its classes, set them wherever the config needs them."""
 
+import colorsys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 
-from backbones.data_layout import AdePart, CocoPart, find_ade, find_coco, known_layouts, training_images
+from backbones.data_layout import find_ade, find_coco, known_layouts, training_images
 
 PARTS = ('train', 'val')
+Part = TypeVar('Part')
 
 
 def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need: Sequence[str] = PARTS) -> list[str]:
@@ -42,14 +44,8 @@ def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need:
 
 def palette(count: int) -> list[list[int]]:
     """Colours for classes, RGB: hues a golden angle apart, in two brightnesses."""
-    colours = []
-    for index in range(count):
-        sector, offset = divmod(index * 0.618033988749895 % 1 * 6, 1)
-        value = 230 if index % 2 == 0 else 160
-        rising, falling = round(value * offset), round(value * (1 - offset))
-        ring = [value, rising, 0], [falling, value, 0], [0, value, rising], [0, falling, value]
-        colours.append(list((*ring, [rising, 0, value], [value, 0, falling])[int(sector)]))
-    return colours
+    colours = [colorsys.hsv_to_rgb(index * 0.618033988749895 % 1, 1, (230, 160)[index % 2]) for index in range(count)]
+    return [[round(value) for value in colour] for colour in colours]
 
 
 def _apply_images(cfg: Config, roots: list[Path]) -> list[str]:
@@ -119,7 +115,7 @@ def _same_classes(parts: dict[str, Any]) -> tuple[str, ...]:
     return first.classes
 
 
-def _parts_in_use(parts: dict[str, Any]) -> Iterator[tuple[str, CocoPart | AdePart]]:
+def _parts_in_use(parts: dict[str, Part]) -> Iterator[tuple[str, Part]]:
     return ((name, parts[name]) for name in PARTS if name in parts)
 
 
