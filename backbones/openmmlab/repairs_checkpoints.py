@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
         return value
     for builtin in (bool, int, float, str, bytes):
         if isinstance(value, builtin):
-            return builtin(value)
+            return builtin(value)  # type: ignore[arg-type]
     return str(value) if isinstance(value, PurePath) else _described(value)
 
 

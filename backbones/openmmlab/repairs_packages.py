@@ -75,4 +75,4 @@ def find_loader(name: str) -> Any:
 def repair_find_loader() -> None:
     """Bring back `pkgutil.find_loader` (cpython#120581), which mmengine and mmcv ask for compiled operators."""
     if not hasattr(pkgutil, 'find_loader'):
-        pkgutil.find_loader = find_loader  # type: ignore[attr-defined]
+        pkgutil.find_loader = find_loader  # type: ignore[attr-defined,assignment]

@@ -20,4 +20,4 @@ def repair_spawned_workers() -> None:
 
     They unpickle the dataset, and thereby import mmdet, before anything of ours: `No module named 'mmcv._ext'`.
     """
-    upstream._worker_loop = worker_loop
+    upstream._worker_loop = worker_loop  # type: ignore[assignment]
