@@ -5,9 +5,10 @@ python tools/train.py det_configs/mask_rcnn_vit_quickstart.py --data-root SHAPES
 
 _base_ = ['_base_/mask_rcnn.py', '_base_/shapes.py', '_base_/schedule_short.py', '_base_/runtime.py']
 
-__vit = dict(type='PlainViT', variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=192, out_indices=(2, 3, 4, 5))
-__fpn = dict(type='FPN', in_channels=[192] * 4, out_channels=64, num_outs=4)
-__narrow = dict(in_channels=64, conv_out_channels=64)
+__vit = dict(type='PlainViT', variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128, out_norm=True)
+__norm = dict(type='LN2d')
+__fpn = dict(type='FPN', in_channels=[192] * 4, out_channels=64, num_outs=4, norm_cfg=__norm)
+__narrow = dict(in_channels=64, conv_out_channels=64, norm_cfg=__norm)
 __box_head = dict(fc_out_channels=256, **__narrow)
 __proposals = dict(nms_pre=200, max_per_img=100)
 __anchors = dict(scales=[6], strides=[4, 8, 16, 32])
@@ -20,5 +21,5 @@ model = dict(
     train_cfg=dict(rpn_proposal=__proposals, rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=__proposals, rcnn=dict(max_per_img=30)),
 )
-optim_wrapper = dict(optimizer=dict(lr=6e-4), paramwise_cfg=dict(decay_rate=0.85))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(decay_rate=0.85))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))

@@ -7,12 +7,12 @@ _base_ = ['_base_/upernet.py', '_base_/shapes.py', '_base_/schedule_short.py', '
 
 __variant = dict(embed_dim=192, depth=6, num_heads=6)
 model = dict(
-    data_preprocessor=dict(size=(192, 192)),
-    backbone=dict(type='PlainViT', variant=__variant, img_size=192, out_indices=(2, 3, 4, 5)),
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(type='PlainViT', variant=__variant, img_size=128, out_norm=True),
     neck=dict(type='DeconvPyramid', in_channels=192, norm='bn'),
     decode_head=dict(in_channels=[192] * 4, channels=64, norm_cfg=dict(type='BN')),
     auxiliary_head=dict(in_channels=192, channels=64, norm_cfg=dict(type='BN')),
     test_cfg=dict(_delete_=True, mode='whole'),
 )
-optim_wrapper = dict(optimizer=dict(lr=6e-4), paramwise_cfg=dict(decay_rate=0.85))
+optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(decay_rate=0.85))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))

@@ -35,9 +35,9 @@ class Budget:
     """How much of everything; `scaled` makes it smaller."""
 
     images: int = 128
-    unlabelled: int = 2048
-    epochs: int = 14
-    iterations: int = 200
+    unlabelled: int = 4096
+    epochs: int = 20
+    iterations: int = 240
     seed: int = 0
 
     def scaled(self, factor: float) -> 'Budget':
@@ -58,7 +58,7 @@ def tool(name: str, *arguments: object) -> tuple[str, ...]:
 
 def draw(results: Results, budget: Budget) -> Command:
     """Draw the scenes."""
-    counts = ('--images', budget.images, '--unlabelled', budget.unlabelled, '--size', 192, '--seed', budget.seed)
+    counts = ('--images', budget.images, '--unlabelled', budget.unlabelled, '--size', 128, '--seed', budget.seed)
     return Command('shapes', tool('make_shapes.py', results.shapes, *counts))
 
 

@@ -6,15 +6,15 @@ python tools/train.py pretrain/configs/mae_quickstart.py --data-root SHAPES/unla
 _base_ = ['_base_/mae.py']
 
 model = dict(
-    encoder=dict(variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=192),
+    encoder=dict(variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128),
     decoder=dict(embed_dim=96, depth=1, num_heads=3),
 )
 train_dataloader = dict(
-    batch_size=64, num_workers=1, pin_memory=False, dataset=dict(crop_size=192, crop_scale=(0.4, 1.0))
+    batch_size=64, num_workers=1, pin_memory=False, dataset=dict(crop_size=128, crop_scale=(0.4, 1.0))
 )
 # A few hundred iterations need a far higher rate than the paper's hundreds of thousands.
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-train_cfg = dict(max_epochs=14)
+train_cfg = dict(max_epochs=20)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=2, convert_to_iter_based=True),

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from tools.report.labels import NO_CLASS, Instance
 
-ZOOM = 2
+ZOOM = 3
 Colour = tuple[int, int, int]
 
 

@@ -53,8 +53,8 @@ class Sprite(NamedTuple):
 def draw_scene(size: int, rng: Generator) -> Scene:
     """Draw a scene of ``size`` x ``size`` pixels; the generator decides everything."""
     scene = draw_background(size, rng)
-    for _ in range(rng.integers(3, 8)):
-        radius = size * np.exp(rng.uniform(np.log(0.08), np.log(0.24)))
+    for _ in range(rng.integers(2, 6)):
+        radius = size * np.exp(rng.uniform(np.log(0.11), np.log(0.28)))
         sprite = draw_thing(int(rng.integers(len(THING_NAMES))), radius, rng)
         place(scene, sprite, rng)
     light(scene, rng)
