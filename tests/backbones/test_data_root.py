@@ -34,7 +34,7 @@ def mae_config():
 
 def build(dataset, scope):
     """The dataset alone, without transforms."""
-    import mmdet.datasets
+    import mmdet.datasets  # noqa: F401
     import mmseg.datasets  # noqa: F401
     from mmengine.registry import DATASETS
 
@@ -179,10 +179,10 @@ def test_apply_data_root__ade_mistakes(tmp_path):
     cv2.imwrite(str(mask), np.full((48, 64), 255, np.uint8))  # ignored, as 0
     apply_data_root(seg_config(), root)
     mask.unlink()
-    with pytest.raises(ValueError, match='1 of 2 images in .* have no mask in .*004.jpg'):
+    with pytest.raises(ValueError, match=r'1 of 2 images in .* have no mask in .*004.jpg'):
         apply_data_root(seg_config(), root)
     write_images(root / 'images/training', range(1), '.png')
-    with pytest.raises(ValueError, match="ending in .'.jpg', '.png'.: mmseg takes one suffix"):
+    with pytest.raises(ValueError, match=r"ending in .'.jpg', '.png'.: mmseg takes one suffix"):
         apply_data_root(seg_config(), root)
     (root / 'classes.txt').unlink()
     with pytest.raises(ValueError, match=r'classes.txt is missing'):

@@ -1,0 +1,176 @@
+"""Every shipped config: builds, says its sizes where they are used and right, and keeps to the rules."""
+
+import ast
+
+import mmdet.models  # noqa: F401
+import mmseg.models  # noqa: F401
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim.scheduler import _ParamScheduler
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from torch import nn
+
+from backbones import VARIANTS
+from backbones.launch import unknown_keys
+from tests.conftest import ROOT
+
+DET = sorted((ROOT / 'det_configs').glob('*.py'))
+SEG = sorted((ROOT / 'seg_configs').glob('*.py'))
+MAE = [path for path in sorted((ROOT / 'pretrain/configs').glob('*.py')) if path.stem != '__init__']
+PUBLISHED = [path for path in (*DET, *SEG) if path.stem.split('_')[-1] in ('base', 'large', 'huge')]
+
+
+def configs(paths):
+    return pytest.mark.parametrize('path', paths, ids=[path.stem for path in paths])
+
+
+def build(cfg):
+    """The model without memory behind it."""
+    with torch.device('meta'):
+        return MODELS.build({**cfg.model, '_scope_': cfg.default_scope})
+
+
+def sizes(variant):
+    return VARIANTS[variant] if isinstance(variant, str) else variant
+
+
+def quarters(depth):
+    return tuple(depth * (i + 1) // 4 - 1 for i in range(4))
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_configs__the_promised_ones_exist():
+    assert {path.stem for path in PUBLISHED} == {
+        *(f'mask_rcnn_vit_{size}' for size in ('base', 'large')),
+        *(f'mask_rcnn_vitdet_{size}' for size in ('base', 'large', 'huge')),
+        *(f'upernet_vit_{size}' for size in ('base', 'large')),
+    }
+
+
+@configs([*DET, *SEG, *MAE])
+def test_config__rules(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 25
+    assert 'tools/train.py ' + str(path.relative_to(ROOT)) in (ast.get_docstring(ast.parse(text)) or '')
+    cfg = Config.fromfile(path)
+    assert unknown_keys(cfg) == []
+    for base in (path.parent / '_base_').glob('*.py'):
+        assert '_base_ =' not in base.read_text(), f'{base}: one level of inheritance is enough'
+
+
+@configs([*DET, *SEG])
+def test_config__builds_with_the_widths_of_its_variant(path):
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    width, depth = (sizes(cfg.model.backbone.variant)[key] for key in ('embed_dim', 'depth'))
+    necks = cfg.model.neck if isinstance(cfg.model.neck, list) else [cfg.model.neck]
+    assert [neck.in_channels for neck in necks] == [width, [width] * 4][: len(necks)]
+    assert (model.backbone.embed_dim, model.backbone.depth) == (width, depth)
+    assert model.backbone.out_indices[-1] == depth - 1
+    if path in SEG:
+        assert cfg.model.decode_head.in_channels == [width] * 4
+        assert cfg.model.auxiliary_head.in_channels == width
+
+
+@configs(DET)
+def test_config__heads_take_the_necks_channels(path):
+    cfg = Config.fromfile(path)
+    necks = cfg.model.neck if isinstance(cfg.model.neck, list) else [cfg.model.neck]
+    channels, heads = necks[-1].get('out_channels', 256), cfg.model.roi_head
+    extractors = [heads.bbox_roi_extractor.out_channels, heads.mask_roi_extractor.out_channels]
+    assert extractors == [channels] * 2
+    assert [cfg.model.rpn_head.in_channels, heads.bbox_head.in_channels, heads.mask_head.in_channels] == [channels] * 3
+
+
+@configs([path for path in PUBLISHED if path in DET])
+def test_config__windows_and_norms(path):
+    cfg = Config.fromfile(path)
+    model = build(cfg)
+    backbone, last = model.backbone, quarters(model.backbone.depth)
+    assert tuple(cfg.model.backbone.global_blocks) == last
+    assert [block.window_size for block in backbone.blocks] == [
+        0 if index in last else cfg.model.backbone.window_size for index in range(backbone.depth)
+    ]
+    norms = [module for module in model.roi_head.modules() if isinstance(module, nn.LayerNorm | nn.SyncBatchNorm)]
+    vitdet = 'vitdet' in path.stem
+    assert {norm.eps for norm in norms} == {1e-6 if vitdet else 1e-5}
+    assert len(norms) == 8
+    assert isinstance(norms[0], nn.LayerNorm) == vitdet
+
+
+def test_parameters__vitdet_base_as_detectron2():
+    model = build(Config.fromfile(ROOT / 'det_configs/mask_rcnn_vitdet_base.py'))
+    # Counted on detectron2's own modules: 85.89 M without and 91.45 M with the pyramid.
+    assert round(count(model.backbone) / 1e6, 2) == 85.89
+    assert round((count(model.backbone) + count(model.neck)) / 1e6, 2) == 91.45
+
+
+def test_parameters__mask_rcnn_base_as_mimdet_reports():
+    model = build(Config.fromfile(ROOT / 'det_configs/mask_rcnn_vit_base.py'))
+    # MIMDet's run of this model, 118.7 M, shares two relative-position tables per head, one of the 16 x 16 windows
+    # and one of the 64 x 64 grid, where we have two one-dimensional tables a block; and it drops the class token's row.
+    shared = 12 * (2 * 16 - 1) ** 2 + 12 * (2 * 64 - 1) ** 2
+    decomposed = 8 * 2 * (2 * 16 - 1) * 64 + 4 * 2 * (2 * 64 - 1) * 64
+    assert round((count(model) - decomposed + shared - 768) / 1e6, 1) == 118.7
+
+
+def test_parameters__upernet_base_as_mmseg():
+    cfg = Config.fromfile(ROOT / 'seg_configs/upernet_vit_base.py')
+    sizes = dict(img_size=(512, 512), embed_dims=768, num_layers=12, num_heads=12, out_indices=[3, 5, 7, 11])
+    theirs = [
+        MODELS.build(dict(type='mmseg.MAE', init_values=1.0, **sizes)),
+        MODELS.build(dict(type='mmseg.Feature2Pyramid', embed_dim=768)),
+        MODELS.build({**cfg.model.decode_head, '_scope_': 'mmseg'}),
+        MODELS.build({**cfg.model.auxiliary_head, '_scope_': 'mmseg'}),
+    ]
+    total = sum(map(count, theirs))
+    assert round(total / 1e6, 1) == 163.9
+    # Theirs has BEiT's relative-position tables, zero at the start, and layer scale, one at the start.
+    tables, layer_scale = 12 * 12 * (63 * 63 + 3), 12 * 2 * 768
+    assert count(build(cfg)) == total - tables - layer_scale
+
+
+def rates(cfg, iterations):
+    """Learning rates of two groups, full and a thousandth, at every iteration."""
+    groups = [dict(params=[nn.Parameter(torch.zeros(1))], lr=lr) for lr in (1.0, 1e-3)]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    optimizer.step()
+    schedulers = [PARAM_SCHEDULERS.build({**entry, 'optimizer': optimizer}) for entry in cfg.param_scheduler]
+    assert all(isinstance(scheduler, _ParamScheduler) for scheduler in schedulers)
+    for _ in range(iterations):
+        yield [group['lr'] for group in optimizer.param_groups]
+        for scheduler in schedulers:
+            scheduler.step()
+
+
+SCHEDULES = ['mask_rcnn_vit_tiny', 'mask_rcnn_vit_base', 'mask_rcnn_vitdet_base', 'mask_rcnn_vitdet_huge']
+
+
+@pytest.mark.slow
+@configs([path for path in (*DET, *SEG) if path.stem in (*SCHEDULES, 'upernet_vit_base')])
+def test_schedule__positive_and_in_proportion_to_the_end(path):
+    cfg = Config.fromfile(path)
+    high = 0.0
+    for step, (full, small) in enumerate(rates(cfg, cfg.train_cfg.max_iters)):
+        # Linear decay reaches zero at the last iteration.
+        assert full > 0 or step == cfg.train_cfg.max_iters - 1
+        assert small == pytest.approx(full * 1e-3, rel=1e-6)
+        high = max(high, full)
+    assert high == pytest.approx(1.0, rel=1e-6)
+    assert full < 0.02
+
+
+@configs([*DET, *SEG])
+def test_schedule__ends_with_the_training(path):
+    cfg = Config.fromfile(path)
+    last = cfg.param_scheduler[-1]
+    if last.type == 'MultiStepLR':
+        ratios = [milestone / cfg.train_cfg.max_iters for milestone in last.milestones]
+        assert ratios == pytest.approx([8 / 9, 26 / 27], abs=1e-4)
+    else:
+        assert last.end == cfg.train_cfg.max_iters
+    assert not any(entry.get('eta_min') for entry in cfg.param_scheduler)

@@ -1,0 +1,169 @@
+"""tools/train.py and tools/test.py on drawn data: train, evaluate, save, resume, test, and refuse mistakes."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+from tests.datasets import make_ade, make_coco
+from tools.test import main as evaluate
+from tools.train import main as train_main
+
+DET = str(ROOT / 'det_configs/mask_rcnn_vit_tiny.py')
+SEG = str(ROOT / 'seg_configs/upernet_vit_tiny.py')
+LOADERS = [
+    *(f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')),
+    *(f'{part}_dataloader.persistent_workers=False' for part in ('train', 'val', 'test')),
+]
+SHORT = [
+    *LOADERS,
+    'train_dataloader.batch_size=2',
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'param_scheduler.0.end=1',
+    'param_scheduler.1.begin=1',
+    'param_scheduler.1.end=3',
+    'default_hooks.logger.interval=1',
+    'default_hooks.checkpoint.interval=1',
+]
+SMALL_SEG = [
+    'model.data_preprocessor.size=(64,64)',
+    'model.test_cfg.crop_size=(64,64)',
+    'model.test_cfg.stride=(43,43)',
+]
+METRICS = {DET: 'coco/bbox_mAP', SEG: 'mIoU'}
+
+
+def small(config):
+    """Options for a run of seconds on images of 64 px."""
+    scale = '(64,64)' if config == DET else '(128,48)'
+    pipelines = [f'train_dataloader.dataset.pipeline.2.scale={scale}']
+    pipelines += [f'{part}_dataloader.dataset.pipeline.1.scale={scale}' for part in ('val', 'test')]
+    return [*SHORT, *pipelines, *(SMALL_SEG if config == SEG else [])]
+
+
+def data(config, folder):
+    return str(make_coco(folder) if config == DET else make_ade(folder))
+
+
+def scalars(work_dir):
+    """Everything logged as JSON, run after run."""
+    lines = []
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        lines += [json.loads(line) for line in file.read_text().splitlines()]
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', [DET, SEG], ids=['det', 'seg'])
+def test_train__then_resume_then_test(config, tmp_path, capsys):
+    work, root = tmp_path / 'run', data(config, tmp_path / 'data')
+    command = [config, '--data-root', root, '--work-dir', str(work), '--seed', '1', '--cfg-options', *small(config)]
+    train_main(command)
+    assert {'iter_1.pth', 'iter_2.pth', 'versions.json', config.split('/')[-1]} <= {p.name for p in work.iterdir()}
+    assert list(work.glob('*/vis_data/events.out.tfevents*'))
+    logged = scalars(work)
+    assert [line['step'] for line in logged if 'loss' in line] == [1, 2]
+    assert all(math.isfinite(line['loss']) for line in logged if 'loss' in line)
+    first = torch.load(work / 'iter_1.pth', weights_only=True)
+    assert tuple(first['meta']['dataset_meta']['classes']) == ('red', 'green', 'blue')
+
+    train_main([*command, 'train_cfg.max_iters=3', '--resume'])
+    assert [line['step'] for line in scalars(work) if 'loss' in line] == [1, 2, 3]
+    assert 'resuming from' in capsys.readouterr().err + ''.join(p.read_text() for p in work.glob('*/*.log'))
+
+    evaluate([config, str(work / 'iter_3.pth'), '--data-root', root, '--work-dir', str(work / 'test'),
+               '--cfg-options', *small(config)])  # fmt: skip
+    metrics = json.loads((work / 'test/metrics.json').read_text())
+    validated = [line for line in scalars(work) if METRICS[config] in line]
+    assert metrics[METRICS[config]] == pytest.approx(validated[-1][METRICS[config]])
+    assert len(validated) == 2
+    assert METRICS[config] in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_train__pretrained_weights_reach_the_backbone(tmp_path):
+    from backbones import PlainViT
+
+    vit = PlainViT('tiny', img_size=256)
+    torch.save({'model': vit.state_dict()}, tmp_path / 'vit.pth')
+    options = [*small(SEG), 'optim_wrapper.optimizer.lr=0.0']
+    train_main([SEG, '--data-root', data(SEG, tmp_path / 'data'), '--work-dir', str(tmp_path / 'run'),
+                '--pretrained', str(tmp_path / 'vit.pth'), '--amp', '--cfg-options', *options])  # fmt: skip
+    trained = torch.load(tmp_path / 'run/iter_2.pth', weights_only=True)['state_dict']
+    for name, value in vit.state_dict().items():
+        torch.testing.assert_close(trained[f'backbone.{name}'], value, rtol=0, atol=0)
+
+
+def run_tool(*arguments):
+    """A real command line."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+MISTAKES = {
+    'config': (['nowhere.py'], 'config nowhere.py: there is no such file'),
+    'data root': ([DET, '--data-root', 'nowhere'], '--data-root nowhere: there is no such directory'),
+    'layout': ([DET, '--data-root', str(ROOT / 'tests')], 'has a layout that is not known'),
+    'default data': ([DET], 'data/coco/annotations/instances_train2017.json: there is no such file'),
+    'key': ([DET, '--cfg-options', 'max_epochs=3'], 'nothing reads max_epochs'),
+}
+
+
+@pytest.mark.parametrize('case', sorted(MISTAKES))
+def test_train__mistakes(case):
+    from backbones.launch import UsageError
+
+    arguments, message = MISTAKES[case]
+    with pytest.raises(UsageError) as error:
+        train_main(arguments)
+    assert message in str(error.value)
+
+
+def test_train__missing_files(tmp_path):
+    from backbones.launch import UsageError
+
+    root = data(SEG, tmp_path / 'data')
+    with pytest.raises(UsageError, match=r'pretrained weights lost.pth: there is no such file'):
+        train_main([SEG, '--data-root', root, '--pretrained', 'lost.pth'])
+    with pytest.raises(UsageError, match=r'--resume lost.pth: there is no such file'):
+        train_main([SEG, '--data-root', root, '--resume', 'lost.pth'])
+    with pytest.raises(UsageError, match=r'checkpoint lost.pth: there is no such file'):
+        evaluate([SEG, 'lost.pth', '--data-root', root])
+
+
+def test_test__refuses_a_checkpoint_of_another_model(tmp_path):
+    from backbones.launch import UsageError
+
+    torch.save({'state_dict': {'backbone.cls_token': torch.zeros(1, 1, 192)}, 'meta': {}}, tmp_path / 'a.pth')
+    with pytest.raises(UsageError, match='does not fit the config'):
+        evaluate([SEG, str(tmp_path / 'a.pth'), '--data-root', data(SEG, tmp_path / 'data'),
+                   '--work-dir', str(tmp_path / 'run'), '--cfg-options', *small(SEG)])  # fmt: skip
+
+
+@pytest.mark.slow
+def test_train__a_mistake_is_one_line_and_exit_code_2():
+    done = run_tool('tools/train.py', 'nowhere.py')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert done.stderr.splitlines()[-1] == 'error: config nowhere.py: there is no such file'
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', [DET, SEG], ids=['det', 'seg'])
+def test_train__two_processes(config, tmp_path):
+    work, root = tmp_path / 'run', data(config, tmp_path / 'data')
+    done = run_tool('-m', 'torch.distributed.run', '--nproc-per-node=2', '--master-port=0', 'tools/train.py', config,
+                    '--data-root', root, '--work-dir', str(work), '--launcher', 'pytorch',
+                    '--cfg-options', *small(config))  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line['step'] for line in scalars(work) if 'loss' in line] == [1, 2]
+    assert sum(METRICS[config] in line for line in scalars(work)) == 1
+    assert (work / 'iter_2.pth').is_file()
