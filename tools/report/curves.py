@@ -30,24 +30,6 @@ def read_scalars(work_dir: Path) -> dict[str, Series]:
     return {name: sorted(values.items()) for name, values in found.items()}
 
 
-def last_value(scalars: Mapping[str, Series], name: str) -> float:
-    """Last value of a scalar.
-
-    Raises:
-        ValueError: it was never logged.
-    """
-    if name not in scalars:
-        raise ValueError(f'no run logged {name!r}; there are {", ".join(sorted(scalars)) or "no scalars at all"}')
-    return scalars[name][-1][1]
-
-
-def smoothed(series: Series, window: int) -> Series:
-    """Average each value with up to ``window - 1`` values before it."""
-    values = [value for _, value in series]
-    means = [values[max(0, i + 1 - window) : i + 1] for i in range(len(values))]
-    return [(step, sum(part) / len(part)) for (step, _), part in zip(series, means, strict=True)]
-
-
 def draw_curves(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> bytes:
     """Draw panels side by side, each a title and its series by name, as a PNG.
 
@@ -58,8 +40,8 @@ def draw_curves(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> bytes:
     figure = Figure(figsize=(4.2 * len(panels), 3.1), layout='constrained')
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, series in curves.items():
-            marker = 'o' if len(series) < 12 else None
-            axes.plot(*zip(*series, strict=True), label=name, color=colours[name], marker=marker, linewidth=1.6)
+            # A marker, as a very short run has a single point.
+            axes.plot(*zip(*series, strict=True), label=name, color=colours[name], marker='o', markersize=3)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel('iteration')
         axes.grid(alpha=0.25)
