@@ -13,5 +13,5 @@ def python(code, first_on_path=None):
     path = [str(first_on_path)] if first_on_path else []
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([*path, str(ROOT)])}
     return subprocess.run(
-        [sys.executable, '-c', code], env=environment, cwd=ROOT.parent, capture_output=True, text=True, timeout=300
+        [sys.executable, '-c', code], env=environment, cwd=ROOT.parent, capture_output=True, text=True, timeout=900
     )

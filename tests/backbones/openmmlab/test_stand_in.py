@@ -86,7 +86,7 @@ def test_compiled_mmcv__is_used_untouched(tmp_path):
     content = "origin = 'compiled'\n\ndef __getattr__(name):\n    return lambda *args, **kwargs: 'compiled ' + name\n"
     full_mmcv(tmp_path, '_ext.py', content)
     result = python(
-        'import backbones, mmcv.ops.nms as ops, mmcv._ext\n'
+        'import backbones, mmcv.ops.bbox as ops, mmcv._ext\n'
         'print(mmcv._ext.origin, ops.ext_module is mmcv._ext, ops.ext_module.nms(1))',
         tmp_path,
     )
