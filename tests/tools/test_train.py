@@ -43,6 +43,7 @@ def small(config):
     """Options for a run of seconds on images of 64 px."""
     scale = '(64,64)' if config == DET else '(128,48)'
     pipelines = [f'train_dataloader.dataset.pipeline.2.scale={scale}']
+    pipelines += ['train_dataloader.dataset.pipeline.3.crop_size=(64,64)']
     pipelines += [f'{part}_dataloader.dataset.pipeline.1.scale={scale}' for part in ('val', 'test')]
     return [*SHORT, *pipelines, *(SMALL_SEG if config == SEG else [])]
 
@@ -160,7 +161,7 @@ def test_train__a_mistake_is_one_line_and_exit_code_2():
 @pytest.mark.parametrize('config', [DET, SEG], ids=['det', 'seg'])
 def test_train__two_processes(config, tmp_path):
     work, root = tmp_path / 'run', data(config, tmp_path / 'data')
-    done = run_tool('-m', 'torch.distributed.run', '--nproc-per-node=2', '--master-port=0', 'tools/train.py', config,
+    done = run_tool('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', 'tools/train.py', config,
                     '--data-root', root, '--work-dir', str(work), '--launcher', 'pytorch',
                     '--cfg-options', *small(config))  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -122,11 +122,7 @@ def test_full_precision__reaches_every_tensor():
 @on_cpu
 @pytest.mark.parametrize('loop', ['val', 'test'])
 def test_reduced_evaluation__reaches_the_metric_in_float32(loop, tmp_path, monkeypatch):
-    settings = {f'{loop}_cfg': {'fp16': True}}
-    runner = build(tmp_path, **settings)
-    if loop == 'test':
-        settings.update(test_dataloader=runner._val_dataloader, test_evaluator=runner._val_evaluator)
-        runner = build(tmp_path / 'test', **settings)
+    runner = build(tmp_path, **{f'{loop}_cfg': {'fp16': True}})
     run = getattr(runner, loop)
     model = runner.model
     score = run()['score']

@@ -63,11 +63,12 @@ def build(work_dir, epochs=1, model=None, **settings):
         'sampler': {'type': 'DefaultSampler', 'shuffle': False},
         'collate_fn': {'type': 'default_collate'},
     }
+    evaluation = {}
+    for loop in ('val', 'test'):
+        evaluation |= {f'{loop}_dataloader': loader, f'{loop}_evaluator': [NumpyScore()], f'{loop}_cfg': {}}
     defaults = {
+        **evaluation,
         'train_dataloader': loader,
-        'val_dataloader': loader,
-        'val_evaluator': [NumpyScore()],
-        'val_cfg': {},
         'train_cfg': {'by_epoch': True, 'max_epochs': epochs},
         'optim_wrapper': {'optimizer': {'type': 'AdamW', 'lr': 0.1}},
         'param_scheduler': {'type': 'CosineAnnealingLR', 'T_max': 4, 'by_epoch': True},
