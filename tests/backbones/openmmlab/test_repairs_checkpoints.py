@@ -56,7 +56,7 @@ def test_plain__keeps_order_tensors_and_sizes():
     tensor = torch.arange(3)
     result = plain(OrderedDict(b=tensor, a=tensor.shape, dtype=tensor.dtype, none=None))
     assert type(result) is OrderedDict and list(result) == ['b', 'a', 'dtype', 'none']
-    assert result['b'] is tensor and result['a'] is tensor.shape and result['dtype'] is torch.int64
+    assert result['b'] is tensor and type(result['a']) is torch.Size and result['dtype'] is torch.int64
 
 
 def test_plain__spells_out_a_history():
