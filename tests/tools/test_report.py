@@ -67,7 +67,7 @@ def test_coco_scenes__truth_and_confident_results_of_one_image(tmp_path):
     (truth,) = scenes.truth(2)
     assert (truth.name, truth.score) == ('y', None)
     np.testing.assert_array_equal(truth.mask, mask)
-    assert [each.score for each in scenes.results(tmp_path / 'found.json', 2, 0.4)] == [0.5, 0.9]
+    assert [each.score for each in scenes.results(tmp_path / 'found.json', 2, 2)] == [0.5, 0.9]
 
 
 def test_read_class_map__zero_is_no_class(tmp_path):

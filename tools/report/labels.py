@@ -39,10 +39,10 @@ class CocoScenes:
         """Annotated objects of an image."""
         return self._instances(self._annotations, image_id)
 
-    def results(self, file: Path, image_id: int, least_score: float) -> list[Instance]:
-        """Objects of an image in a ``*.segm.json`` of mmdet's CocoMetric, worst first."""
-        rows = [row for row in json.loads(file.read_text()) if row['score'] >= least_score]
-        return self._instances(sorted(rows, key=lambda row: row['score']), image_id)
+    def results(self, file: Path, image_id: int, count: int) -> list[Instance]:
+        """The ``count`` surest objects of an image in a ``*.segm.json`` of mmdet's CocoMetric, worst first."""
+        rows = sorted(json.loads(file.read_text()), key=lambda row: row['score'])
+        return self._instances(rows, image_id)[-count:]
 
     def _instances(self, rows: Iterable[dict], image_id: int) -> list[Instance]:
         return [
