@@ -18,7 +18,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 from backbones.openmmlab.repairs_checkpoints import SAFE, UNSAFE, plain, safe_loading
 from tests.backbones.openmmlab.tiny import Model, build
 
-EMA = [{'type': 'EMAHook', 'ema_type': 'ExpMomentumEMA', 'update_buffers': True}]
+EMA = [{'type': 'EMAHook', 'ema_type': 'ExponentialMovingAverage', 'update_buffers': True}]
 
 
 class Arbitrary:
