@@ -97,7 +97,7 @@ def test_rois__stay_in_float32(dtype):
     assert all(f.grad.dtype == dtype and f.grad.abs().sum() > 0 for f in features)
 
     unrepaired = SingleRoIExtractor.forward.__wrapped__(extractor, features, rois)
-    assert relative_error(unrepaired.float(), expected) > 0.05
+    assert relative_error(unrepaired.float(), expected) > 0.02
 
 
 def test_rois__float32_is_untouched():
@@ -122,13 +122,14 @@ def test_full_precision__reaches_every_tensor():
 @on_cpu
 @pytest.mark.parametrize('loop', ['val', 'test'])
 def test_reduced_evaluation__reaches_the_metric_in_float32(loop, tmp_path, monkeypatch):
-    runner = build(tmp_path, **{f'{loop}_cfg': {'fp16': True}})
+    runner = build(tmp_path, default_hooks={'checkpoint': None}, **{f'{loop}_cfg': {'fp16': True}})
     run = getattr(runner, loop)
     model = runner.model
     score = run()['score']
     assert model.dtype_inside == torch.bfloat16
 
-    inputs = torch.stack([sample['x'] for sample in Data()])
+    data = Data()
+    inputs = torch.stack([data[index]['x'] for index in range(len(data))])
     with torch.autocast('cpu', dtype=torch.bfloat16), torch.no_grad():
         expected = model.norm(model.line(inputs)).float().sum(1).mean()
     assert score == pytest.approx(expected.item(), abs=1e-5)
