@@ -190,13 +190,13 @@ class PlainViT(BaseModule):
         maps = self.patch_embed(images)
         grid = (maps.shape[2], maps.shape[3])
         positions = resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
-        # (B, D, H, W) -> (B, L, D)
-        return maps.flatten(2).transpose(1, 2) + positions.to(maps.dtype), grid
+        # (B, D, H, W) -> (B, L, D); float32 positions keep the residual stream in float32 under autocast, as in MAE
+        return maps.flatten(2).transpose(1, 2) + positions, grid
 
     def _run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
         """Yield the output (B, num_prefix_tokens + K, D) of each block in turn."""
         if self.num_prefix_tokens:
-            prefix = (self.cls_token + self.pos_embed[:, :1]).to(tokens.dtype)
+            prefix = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)
         for block in self.blocks:
             if self.act_checkpoint and self.training and torch.is_grad_enabled():

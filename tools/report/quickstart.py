@@ -123,7 +123,9 @@ def detections(results: Results) -> str:
             shown.append(scenes.results(file, image_id, OBJECTS_SHOWN))
         drawn = [draw_instances(image, instances, colours) for instances in shown]
         rows.append([page.photo(each, 'objects in a scene') for each in drawn])
-    text = f'The {OBJECTS_SHOWN} surest objects of each detector, with their scores: a budget of minutes leaves these low.'
+    text = (
+        f'The {OBJECTS_SHOWN} surest objects of each detector, with their scores: a budget of minutes leaves these low.'
+    )
     header = ['ground truth', *ARMS.values()]
     return page.section('Detection: Mask R-CNN', text, page.legend(colours) + page.grid(header, rows))
 
