@@ -14,5 +14,5 @@ model = dict(
     auxiliary_head=dict(in_channels=192, channels=64, norm_cfg=dict(type='BN')),
     test_cfg=dict(_delete_=True, mode='whole'),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(decay_rate=0.85))
+optim_wrapper = dict(optimizer=dict(lr=3e-3), paramwise_cfg=dict(decay_rate=0.85))
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))

@@ -102,8 +102,8 @@ def test_make_shapes__boxes_and_areas_are_those_of_the_masks(shapes):
 def test_make_shapes__layouts_are_known_to_the_tools(shapes):
     coco, ade = find_coco(shapes / 'coco'), find_ade(shapes / 'ade')
     assert set(coco) == set(ade) == {'train', 'val'}
-    assert coco['train'].classes == ade['train'].classes[:6] == ('ball', 'crate', 'tent', 'star', 'ring', 'cross')
-    assert ade['val'].classes[6:] == ('sky', 'wall', 'grass', 'water', 'sand')
+    assert coco['train'].classes == ade['train'].classes[:4] == ('ball', 'tent', 'ring', 'cross')
+    assert ade['val'].classes[4:] == ('sky', 'wall', 'grass', 'water', 'sand')
 
 
 def test_draw_scene__things_stay_in_sight_and_all_classes_occur():
@@ -115,7 +115,7 @@ def test_draw_scene__things_stay_in_sight_and_all_classes_occur():
             visible = scene.owners == owner
             assert visible.sum() >= MOST_HIDDEN * area
             assert (scene.kinds[visible] == kind).all()
-        assert set(np.unique(scene.kinds[scene.owners < 0])) <= set(range(6, 11))
+        assert set(np.unique(scene.kinds[scene.owners < 0])) <= set(range(4, 9))
     assert seen == set(THINGS)
 
 

@@ -29,14 +29,9 @@ def circle(radius: float = 1.0) -> ndarray:
     return polar(np.arange(32) / 32, np.full(32, radius))
 
 
-def regular(corners: int) -> ndarray:
-    """A regular polygon."""
-    return polar(np.arange(corners) / corners, np.ones(corners))
-
-
-def star() -> ndarray:
-    """A star with five points."""
-    return polar(np.arange(10) / 10, np.where(np.arange(10) % 2, 0.45, 1.0))
+def triangle() -> ndarray:
+    """A regular triangle."""
+    return polar(np.arange(3) / 3, np.ones(3))
 
 
 def cross() -> ndarray:
@@ -49,9 +44,7 @@ def cross() -> ndarray:
 
 THINGS: dict[str, Thing] = {
     'ball': Thing(lambda: [circle()], textures.dots),
-    'crate': Thing(lambda: [regular(4)], textures.checks),
-    'tent': Thing(lambda: [regular(3)], textures.stripes),
-    'star': Thing(lambda: [star()], textures.speckle),
+    'tent': Thing(lambda: [triangle()], textures.stripes),
     'ring': Thing(lambda: [circle(), circle(0.45)], textures.rings),
     'cross': Thing(lambda: [cross()], textures.plaid),
 }

@@ -53,8 +53,8 @@ class Sprite(NamedTuple):
 def draw_scene(size: int, rng: Generator) -> Scene:
     """Draw a scene of ``size`` x ``size`` pixels; the generator decides everything."""
     scene = draw_background(size, rng)
-    for _ in range(rng.integers(2, 6)):
-        radius = size * np.exp(rng.uniform(np.log(0.11), np.log(0.28)))
+    for _ in range(rng.integers(2, 5)):
+        radius = size * np.exp(rng.uniform(np.log(0.15), np.log(0.32)))
         sprite = draw_thing(int(rng.integers(len(THING_NAMES))), radius, rng)
         place(scene, sprite, rng)
     light(scene, rng)
@@ -80,7 +80,7 @@ def draw_background(size: int, rng: Generator) -> Scene:
     kinds = np.zeros((size, size), np.uint8)
     for choice, region in ((ABOVE, y < horizon), (BELOW, y >= horizon)):
         name = str(rng.choice(list(choice)))
-        # Hues vary so widely that colour alone does not give the kind away.
+        # Hues vary so widely, here and for things, that colour alone does not give the kind away.
         hue = HUES[name] + rng.uniform(-70, 70)
         dark, bright = random_colour(rng, hue, rng.uniform(0.3, 0.6)), random_colour(rng, hue, rng.uniform(0.7, 1))
         colours = mix(choice[name]((size, size), rng), dark, bright)
@@ -105,7 +105,7 @@ def draw_thing(kind: int, radius: float, rng: Generator) -> Sprite:
     u, v = turn.T.astype(np.float32) @ np.stack([x.ravel(), y.ravel()])
     period = max(radius * rng.uniform(0.4, 0.6), 4.0)
     pattern = thing.texture(u.reshape(side, side), v.reshape(side, side), period, rng)
-    hue = rng.uniform(0, 360)
+    hue = 360 * kind / len(THING_NAMES) + rng.uniform(-70, 70)
     dark, bright = random_colour(rng, hue, rng.uniform(0.15, 0.5)), random_colour(rng, hue + 40, rng.uniform(0.75, 1))
     if rng.random() < 0.5:
         dark, bright = bright, dark

@@ -29,20 +29,9 @@ def stripes(x: ndarray, y: ndarray, period: float, rng: Generator) -> ndarray:
     return soft_step(np.sin(2 * np.pi * x / period + rng.uniform(0, 6)))
 
 
-def checks(x: ndarray, y: ndarray, period: float, rng: Generator) -> ndarray:
-    """A checkerboard."""
-    return soft_step(np.sin(2 * np.pi * x / period) * np.sin(2 * np.pi * y / period))
-
-
 def dots(x: ndarray, y: ndarray, period: float, rng: Generator) -> ndarray:
     """Round dots on a square lattice."""
     return soft_step(np.cos(2 * np.pi * x / period) + np.cos(2 * np.pi * y / period) - 0.4, 2)
-
-
-def speckle(x: ndarray, y: ndarray, period: float, rng: Generator) -> ndarray:
-    """Irregular blots."""
-    cells = max(int(x.shape[0] / period * 2), 2)
-    return soft_step(smooth_noise(x.shape, (cells, cells), rng) - 0.5, 6)
 
 
 def rings(x: ndarray, y: ndarray, period: float, rng: Generator) -> ndarray:
