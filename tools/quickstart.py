@@ -36,7 +36,7 @@ class Budget:
 
     images: int = 128
     unlabelled: int = 4096
-    epochs: int = 14
+    epochs: int = 12
     iterations: int = 240
     seed: int = 0
 

@@ -14,7 +14,7 @@ train_dataloader = dict(
 )
 # A few hundred iterations need a far higher rate than the paper's hundreds of thousands.
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-train_cfg = dict(max_epochs=14)
+train_cfg = dict(max_epochs=12)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, begin=2, convert_to_iter_based=True),
