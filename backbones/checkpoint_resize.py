@@ -52,8 +52,10 @@ def fit_positions(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
         (1, 1 + H * W, D), the prefix row zero where the table has none; None where the table's grid cannot be known.
     """
     square = split_rows(table.shape[1])
-    if square is None:
-        return table if table.shape[1] == 1 + grid[0] * grid[1] else None
+    fits = table.shape[1] == 1 + grid[0] * grid[1]
+    # 25 rows are a class token's and 4 x 6 places where the model has these, before they are 5 x 5 places alone.
+    if square is None or (fits and not square[0]):
+        return table if fits else None
     prefix, side = square
     if not prefix:
         table = F.pad(table, (0, 0, 1, 0))
