@@ -185,7 +185,10 @@ def test_param_depth__literal():
     [
         (dict(variant='giant'), "variant='giant' is unknown"),
         (dict(variant=dict(embed_dim=8, depth=1)), 'exactly the keys'),
-        (dict(rel_pos='table'), "rel_pos='table' is unknown"),
+        (dict(rel_pos='learned'), "rel_pos='learned' is unknown"),
+        (dict(rel_pos='table', window_size=7), r"set window_size=0 \(not 7\), or rel_pos='decomposed'"),
+        (dict(use_abs_pos=False), 'use_abs_pos=False leaves no positions at all'),
+        (dict(layer_scale=0.0), 'layer_scale=0.0 would silence the branches'),
         (dict(out_indices=(12,)), 'out_indices names block 12, but the model has 12 blocks'),
         (dict(window_size=2, global_blocks=(99,)), 'global_blocks names block 99'),
         (dict(frozen_blocks=13), 'frozen_blocks=13 is outside 0..12'),
