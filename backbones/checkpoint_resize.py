@@ -50,7 +50,15 @@ def is_table(name: str) -> bool:
 
 
 def fit_table(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
-    """Resample BEiT's table, of a square grid as all published ones are, to another grid; None if it is not square."""
+    """Resample BEiT's table to another grid.
+
+    Args:
+        table: (rows, heads) of a square grid, as all published ones are.
+        grid: (H, W) wanted.
+
+    Returns:
+        (new rows, heads), the three rows of the class token kept; None where the table is of no square grid.
+    """
     rows = len(table) - CLASS_ROWS
     side = math.isqrt(max(rows, 0))
     if side * side != rows or side % 2 == 0:

@@ -164,6 +164,15 @@ def test_rel_pos__table_in_another_grid(options):
     torch.testing.assert_close(own(images)[0], maps)
 
 
+@pytest.mark.parametrize('options', [BEIT, SHARED])
+def test_rel_pos__table_compiles_in_one_graph(options):
+    model = toy(**options).eval()
+    images = torch.randn(1, 3, 40, 24)
+    compiled = torch.compile(model, backend='eager', fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(images), model(images))
+    torch.compiler.reset()
+
+
 def test_rel_pos__table_alone_tells_places_apart():
     images = torch.randn(1, 3, 32, 32)
     model = toy(**BEIT).eval()
