@@ -9,6 +9,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
@@ -41,8 +42,6 @@ class SharedTable(nn.Module):
 def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
     """Look up the attention bias of every pair of tokens, class token first.
 
-    The index is made anew from two short vectors: cheaper than the L * L numbers that BEiT stores with each block.
-
     Args:
         table: (rows, N).
         table_grid: (H, W) behind the table.
@@ -52,18 +51,26 @@ def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]
         (N, 1 + L, 1 + L), indexed [head, query, key].
     """
     table = resample_table(table, table_grid, grid)
+    index = pair_index(grid, table.device)
+    # (rows, N) -> (N, (1 + L)(1 + L)); a third of the time of table[index] with its transposition
+    return table.t().index_select(1, index.flatten()).reshape(-1, *index.shape)
+
+
+def pair_index(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Row of a grid's table for each pair of tokens (1 + L, 1 + L), indexed [query, key].
+
+    Made anew in each forward, cheap beside the lookup; BEiT stores one with every block.
+    """
     height, width = grid
-    heads, length = table.shape[1], height * width
-    offsets = table[:-CLASS_ROWS].reshape(2 * height - 1, 2 * width - 1, heads)
-    rows, columns = _offset_index(height, table.device), _offset_index(width, table.device)
-    # (H, W, H, W, N) -> (N, L, L)
-    patches = offsets[rows[:, None, :, None], columns[None, :, None, :]]
-    patches = patches.permute(4, 0, 1, 2, 3).reshape(heads, length, length)
-    # (3, N) -> three of (N, 1, 1)
-    class_to_patch, patch_to_class, class_to_class = table[-CLASS_ROWS:, :, None, None].unbind(0)
-    first = torch.cat([class_to_class, class_to_patch.expand(-1, 1, length)], dim=2)
-    others = torch.cat([patch_to_class.expand(-1, length, 1), patches], dim=2)
-    return torch.cat([first, others], dim=1)
+    rows, columns = _offset_index(height, device), _offset_index(width, device)
+    # (H, 1, H, 1) and (1, W, 1, W) -> (L, L)
+    patches = rows[:, None, :, None] * (2 * width - 1) + columns[None, :, None, :]
+    patches = patches.reshape(height * width, height * width)
+    class_to_patch = table_rows(grid) - CLASS_ROWS
+    index = F.pad(patches, (1, 0, 1, 0), value=class_to_patch)
+    index[1:, 0] = class_to_patch + 1
+    index[0, 0] = class_to_patch + 2
+    return index
 
 
 def resample_table(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
