@@ -8,10 +8,11 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
+from backbones.checkpoint_convert_beit import SHARED_TABLE, options_of, spread_shared_table
 from backbones.checkpoint_formats import EncoderFile, architecture, recognise
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
-from backbones.checkpoint_resize import fit, is_rel_pos
+from backbones.checkpoint_resize import fit, is_rel_pos, is_table
 from backbones.vit import PlainViT
 
 __all__ = ['PretrainedViT', 'Report', 'load_pretrained', 'match', 'read_checkpoint']
@@ -61,11 +62,14 @@ def match(vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = ()) -
     allowed = _allowed(own, allow_missing)
     report = Report(file.source, file.format, left_over=dict(file.left_over), unexpected=list(file.unexpected))
     values: dict[str, Tensor] = {}
-    for name, tensor in file.tensors.items():
+    tensors = spread_shared_table(file.tensors, own)
+    if tensors is not file.tensors:
+        report.left_over[SHARED_TABLE] = 'shared in the file: each block starts from a copy'
+    for name, tensor in tensors.items():
         if name not in own:
             _sort_unused(report, name)
             continue
-        value = fit(name, tensor, own[name].shape, vit.pos_grid)
+        value = fit(name, tensor, own[name].shape, vit.rel_pos_grid if is_table(name) else vit.pos_grid)
         if value is None and name not in allowed:
             report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
         if value is None:
@@ -143,8 +147,9 @@ def _why_absent(name: str, file: EncoderFile) -> str | None:
 
 def _way_out(vit: PlainViT, file: EncoderFile) -> str:
     model = (vit.embed_dim, vit.depth, vit.patch_size, vit.in_channels)
+    options = ', '.join(f'{name}={value!r}' for name, value in options_of(file.tensors).items())
     return (
-        f'file         {architecture(file.tensors)}\n'
+        f'file         {architecture(file.tensors)}{options and ", " + options}\n'
         f'model        embed_dim {model[0]}, depth {model[1]}, patch_size {model[2]}, in_channels {model[3]}, '
         f'positions {vit.pos_grid[0]}x{vit.pos_grid[1]}\n'
         'Build PlainViT with the sizes of the file (pretrain_img_size where its positions are not square), or name in '

@@ -9,12 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
+from backbones.checkpoint_convert_beit import convert_beit
 from backbones.vit import VARIANTS
 
 # Names of an encoder's file that belong to no backbone: (start of the name, why it is left over).
 ENCODER_EXTRAS = (
     ('decoder_', 'MAE decoder'),
-    ('mask_token', 'MAE decoder'),
+    ('mask_token', 'mask token of pretraining'),
+    ('lm_head.', 'head that predicts visual tokens'),
+    ('cls_pt_', 'layers that BEiT v2 has in pretraining only'),
     ('head.', 'classification head'),
     ('fc_norm.', "norm of a classifier's pooled features"),
 )
@@ -61,6 +64,8 @@ FORMATS = (
         prefix='backbone.',
         others=(('', 'pyramid, heads and preprocessor of the fine-tuned model'),),
     ),
+    Format('official BEiT', 'model', sign='blocks.0.attn.q_bias'),
+    Format('official BEiT, saved by DeepSpeed', 'module', sign='blocks.0.attn.q_bias'),
     Format('official MAE with decoder', 'model', sign='decoder_embed.'),
     Format('official MAE, encoder only', 'model'),
     Format('timm', None),
@@ -160,6 +165,8 @@ def _take(state: dict[str, Tensor], row: Format, source: str) -> EncoderFile:
             tensors[own_name] = value
         else:
             unexpected.append(name)
+    tensors, reasons = convert_beit(tensors)
+    left_over |= {row.prefix + name: reason for name, reason in reasons.items()}
     return EncoderFile(source, row.name, tensors, left_over, unexpected)
 
 

@@ -10,16 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+from backbones.rel_pos_table import CLASS_ROWS, resample_table
 
 
-def fit(name: str, tensor: Tensor, shape: Sequence[int], pos_grid: tuple[int, int]) -> Tensor | None:
+def fit(name: str, tensor: Tensor, shape: Sequence[int], grid: tuple[int, int]) -> Tensor | None:
     """Resample a position table or a relative-position table; anything else must have the shape already.
 
     Args:
         name: parameter name.
         tensor: its value in the file.
         shape: its shape in the model.
-        pos_grid: (H, W) of the model's position table.
+        grid: (H, W) of the model's position table, or behind its relative-position tables where this is one.
 
     Returns:
         the value in the model's shape, ``tensor`` itself where nothing changes, or None where no resampling is right.
@@ -27,9 +28,11 @@ def fit(name: str, tensor: Tensor, shape: Sequence[int], pos_grid: tuple[int, in
     if tensor.ndim != len(shape) or tensor.shape[-1] != shape[-1]:
         return None
     if name == 'pos_embed':
-        return fit_positions(tensor, pos_grid)
+        return fit_positions(tensor, grid)
     if list(tensor.shape) == list(shape):
         return tensor
+    if is_table(name):
+        return fit_table(tensor, grid)
     if is_rel_pos(name):
         # (2 S - 1, d) -> (1, d, 2 S - 1), resampled as ViTDet does at run time, and back
         return F.interpolate(tensor.float().t()[None], size=shape[0], mode='linear')[0].t()
@@ -37,8 +40,30 @@ def fit(name: str, tensor: Tensor, shape: Sequence[int], pos_grid: tuple[int, in
 
 
 def is_rel_pos(name: str) -> bool:
-    """Whether a parameter is a table of decomposed relative positions."""
-    return name.endswith(('.rel_pos_h', '.rel_pos_w'))
+    """Whether a parameter is a table of relative positions, decomposed or BEiT's."""
+    return name.endswith(('.rel_pos_h', '.rel_pos_w')) or is_table(name)
+
+
+def is_table(name: str) -> bool:
+    """Whether a parameter is a relative-position table of BEiT's."""
+    return name.endswith('.relative_position_bias_table')
+
+
+def fit_table(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
+    """Resample BEiT's table to another grid.
+
+    Args:
+        table: (rows, heads) of a square grid, as all published ones are.
+        grid: (H, W) wanted.
+
+    Returns:
+        (new rows, heads), the three rows of the class token kept; None where the table is of no square grid.
+    """
+    rows = len(table) - CLASS_ROWS
+    side = math.isqrt(max(rows, 0))
+    if side * side != rows or side % 2 == 0:
+        return None
+    return resample_table(table, ((side + 1) // 2, (side + 1) // 2), grid)
 
 
 def fit_positions(table: Tensor, grid: tuple[int, int]) -> Tensor | None:

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbones.checkpoint import match
+from backbones.checkpoint_convert_beit import options_of
 from backbones.checkpoint_formats import Architecture, architecture, recognise
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
@@ -77,8 +78,8 @@ def _bare_model(sizes: Architecture, tensors: dict[str, Tensor]) -> PlainViT:
         in_channels=sizes.in_channels,
         # Windows are what makes a PlainViT without class token; their size leaves no trace but in the tables.
         window_size=0 if 'cls_token' in tensors else 1,
-        rel_pos='decomposed' if tables else None,
         out_norm='norm.weight' in tensors,
+        **options_of(tensors),
     )
     for name in tables.keys() & vit.state_dict().keys():
         block, _, table = name.rpartition('.')

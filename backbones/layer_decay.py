@@ -48,8 +48,8 @@ def is_cls_token(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
 
 
 def is_rel_pos(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
-    """Whether the parameter is a relative-position table."""
-    return name.split('.')[-1].startswith('rel_pos_')
+    """Whether the parameter is a relative-position table, decomposed or BEiT's."""
+    return name.split('.')[-1].startswith(('rel_pos_', 'relative_position_bias_table'))
 
 
 # What is exempt from weight decay, by recipe.
@@ -63,7 +63,7 @@ PRESETS: dict[str, tuple[Rule, ...]] = {
     # mmdet's ViTDet project.
     'mmdet': (is_norm, is_pos_embed),
     # BEiT's segmentation code, mmseg and ViT-Adapter as they run: their test for positions and class token never
-    # matches, so that these are decayed in every published number of theirs.
+    # matches, so that these are decayed in every published number of theirs, as relative positions are.
     'beit': (is_vector,),
 }
 

@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from backbones.rel_pos import decomposed_bias
+from backbones.rel_pos_table import table_bias, table_rows
 
 LAYER_NORM_EPS = 1e-6
 
@@ -39,16 +40,26 @@ class PatchEmbed(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention, through PyTorch's fused kernel.
 
+    BEiT has a bias on Q and V only. ``qkv.bias`` serves for both: a bias on K adds the same number to all logits of a
+    query, which softmax ignores, so that its gradient is zero but for rounding, and any value of it the same function.
+
     Args:
         dim: width D.
         num_heads: heads; D must be a multiple of it.
         rel_pos_grid: (H, W) behind the decomposed relative-position tables (zero-initialised); None for none.
+        table_grid: (H, W) behind BEiT's relative-position table (zero-initialised), class token included; or None.
 
     Raises:
         ValueError: ``dim`` is not a multiple of ``num_heads``.
     """
 
-    def __init__(self, dim: int, num_heads: int, rel_pos_grid: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        rel_pos_grid: tuple[int, int] | None = None,
+        table_grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f'width {dim} cannot be split over {num_heads} heads: use a divisor of {dim}')
@@ -60,18 +71,30 @@ class Attention(nn.Module):
             head_dim = dim // num_heads
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * rel_pos_grid[0] - 1, head_dim))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * rel_pos_grid[1] - 1, head_dim))
+        self.table_grid = table_grid
+        if table_grid is not None:
+            self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(table_grid), num_heads))
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Attend among tokens (B, N, D); ``grid`` (H, W), N = H * W, is needed with relative positions."""
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None) -> Tensor:
+        """Attend among tokens (B, N, D).
+
+        Args:
+            tokens: N = H * W of them, one more with BEiT's table: the class token, first.
+            grid: (H, W), needed with relative positions.
+            bias: (heads, N, N) to add to the logits of a layer without relative positions of its own.
+        """
         batch, length, dim = tokens.shape
         # (B, N, 3 D) -> (3, B, heads, N, d)
         qkv = self.qkv(tokens).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = qkv.unbind(0)
-        bias = None
         if self.has_rel_pos:
             assert grid is not None, 'relative positions need the grid'
             bias = decomposed_bias(query, self.rel_pos_h, self.rel_pos_w, grid)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        elif self.table_grid is not None:
+            assert grid is not None, 'relative positions need the grid'
+            bias = table_bias(self.relative_position_bias_table, self.table_grid, grid)
+        mask = None if bias is None else bias.to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         # (B, heads, N, d) -> (B, N, D)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
 
@@ -99,7 +122,15 @@ class Block(nn.Module):
         drop_path: probability of dropping a residual branch of a sample (stochastic depth).
         window_size: side M of the windows in tokens; 0 attends globally.
         rel_pos_grid: see `Attention`; for a windowed block (M, M).
+        table_grid: see `Attention`.
+        layer_scale: initial factor of each channel of both branches (arXiv 2103.17239); None for none.
+
+    Raises:
+        ValueError: ``layer_scale`` is not above zero.
     """
+
+    gamma_1: Tensor | None
+    gamma_2: Tensor | None
 
     def __init__(
         self,
@@ -109,28 +140,39 @@ class Block(nn.Module):
         drop_path: float = 0.0,
         window_size: int = 0,
         rel_pos_grid: tuple[int, int] | None = None,
+        table_grid: tuple[int, int] | None = None,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
+        if layer_scale is not None and layer_scale <= 0:
+            raise ValueError(f'layer_scale={layer_scale} would silence the branches: use None for no layer scale')
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attn = Attention(dim, num_heads, rel_pos_grid)
+        self.attn = Attention(dim, num_heads, rel_pos_grid, table_grid)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
+        for name in ('gamma_1', 'gamma_2'):
+            gamma = None if layer_scale is None else nn.Parameter(torch.full((dim,), float(layer_scale)))
+            self.register_parameter(name, gamma)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D); windows and relative positions need ``grid`` (H, W), N = H * W."""
-        tokens = tokens + self.drop_path(self.attend(self.norm1(tokens), grid))
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None) -> Tensor:
+        """Map tokens (B, N, D) to (B, N, D); ``grid`` and ``bias`` as in `Attention`, ``grid`` for windows too."""
+        tokens = tokens + self.drop_path(_scaled(self.gamma_1, self.attend(self.norm1(tokens), grid, bias)))
+        return tokens + self.drop_path(_scaled(self.gamma_2, self.mlp(self.norm2(tokens))))
 
-    def attend(self, tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    def attend(self, tokens: Tensor, grid: tuple[int, int] | None, bias: Tensor | None = None) -> Tensor:
         """Attend globally or inside windows; tokens (B, N, D) are normalised already."""
         if not self.window_size:
-            return self.attn(tokens, grid)
+            return self.attn(tokens, grid, bias)
         assert grid is not None, 'windows need the grid'
         windows = window_partition(tokens, grid, self.window_size)
         windows = self.attn(windows, (self.window_size, self.window_size))
         return window_unpartition(windows, grid, self.window_size)
+
+
+def _scaled(gamma: Tensor | None, branch: Tensor) -> Tensor:
+    return branch if gamma is None else gamma * branch
 
 
 def window_partition(tokens: Tensor, grid: tuple[int, int], window: int) -> Tensor:

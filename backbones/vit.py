@@ -5,7 +5,6 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens 
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
 
 import torch
 from mmengine.model import BaseModule
@@ -15,17 +14,13 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+from backbones.rel_pos_table import SharedTable
+from backbones.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
 
-Size: TypeAlias = int | tuple[int, int]
+__all__ = ['VARIANTS', 'PlainViT']
 
-# Widths, depths and heads of ViT (arXiv 2010.11929) and DeiT (arXiv 2012.12877, tiny and small).
-VARIANTS: dict[str, dict[str, int]] = {
-    'tiny': dict(embed_dim=192, depth=12, num_heads=3),
-    'small': dict(embed_dim=384, depth=12, num_heads=6),
-    'base': dict(embed_dim=768, depth=12, num_heads=12),
-    'large': dict(embed_dim=1024, depth=24, num_heads=16),
-    'huge': dict(embed_dim=1280, depth=32, num_heads=16),
-}
+# BEiT's relative positions, which know the class token; the others do not.
+TABLES = ('table', 'shared_table')
 
 
 @MODELS.register_module()
@@ -33,7 +28,9 @@ class PlainViT(BaseModule):
     """Vision Transformer whose parameters carry MAE's and timm's names.
 
     Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
-    token takes part unless windows or relative positions are on: these know places only (ViTDet drops it too).
+    token takes part unless windows or decomposed relative positions are on: these know places only (ViTDet drops it
+    too). BEiT is ``rel_pos='table', layer_scale=0.1, use_abs_pos=False`` (large: 1e-5), under BEiT's names but for
+    its ``q_bias`` and ``v_bias``, see `backbones.layers.Attention`.
 
     Args:
         variant: a key of `VARIANTS`, or a dict of embed_dim, depth, num_heads.
@@ -42,9 +39,13 @@ class PlainViT(BaseModule):
         in_channels: channels C of the image.
         window_size: side of the attention windows in tokens; 0 attends globally in every block.
         global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
-        rel_pos: None, or 'decomposed' (zero-initialised tables per block, arXiv 2112.01526).
+        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526); 'table', BEiT's table of each
+            block (arXiv 2106.08254), or 'shared_table', one for all blocks, as BEiT pretrains. All start at zero and
+            belong to the grid of ``img_size``; in other grids they are resampled in each forward.
         pretrain_img_size: image behind the ``pos_embed`` table when it is not ``img_size`` (detectron2's ViTDet
             keeps the 224-pixel table and resamples it in each forward).
+        use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
+        layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); None for none.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         out_indices: blocks whose output `forward` returns; negative ones count from the end.
         out_norm: apply the final norm to what leaves; without it the model has no ``norm`` parameters.
@@ -66,6 +67,8 @@ class PlainViT(BaseModule):
         global_blocks: Sequence[int] = (),
         rel_pos: str | None = None,
         pretrain_img_size: Size | None = None,
+        use_abs_pos: bool = True,
+        layer_scale: float | None = None,
         drop_path_rate: float = 0.0,
         out_indices: Sequence[int] = (-1,),
         out_norm: bool = False,
@@ -75,8 +78,7 @@ class PlainViT(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
-        if rel_pos not in (None, 'decomposed'):
-            raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None or 'decomposed'")
+        check_positions(rel_pos, window_size, use_abs_pos)
         if not 0 <= frozen_blocks <= self.depth:
             raise ValueError(f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model')
         self.patch_size = patch_size
@@ -85,28 +87,32 @@ class PlainViT(BaseModule):
         self.frozen_blocks = frozen_blocks
         self.act_checkpoint = act_checkpoint
         self.needs_grid = bool(window_size) or rel_pos is not None
-        self.num_prefix_tokens = 0 if self.needs_grid else 1
+        self.num_prefix_tokens = 1 if rel_pos in TABLES or not self.needs_grid else 0
 
-        grid = patch_grid(img_size, patch_size)
+        self.rel_pos_grid = patch_grid(img_size, patch_size)
         self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
         if self.num_prefix_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         # Row 0 is the class token's, kept in every model so that published tables fit.
-        self.pos_embed = nn.Parameter(sincos_pos_embed(self.embed_dim, self.pos_grid))
+        positions = nn.Parameter(sincos_pos_embed(self.embed_dim, self.pos_grid)) if use_abs_pos else None
+        self.register_parameter('pos_embed', positions)
+        self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if rel_pos == 'shared_table' else None
 
         everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
         self.blocks = nn.ModuleList()
         for index in range(self.depth):
             window = 0 if index in everywhere else window_size
-            reach = (window, window) if window else grid
+            reach = (window, window) if window else self.rel_pos_grid
             self.blocks.append(
                 Block(
                     self.embed_dim,
                     self.num_heads,
                     drop_path=drop_path_rate * index / max(self.depth - 1, 1),
                     window_size=window,
-                    rel_pos_grid=reach if rel_pos else None,
+                    rel_pos_grid=reach if rel_pos == 'decomposed' else None,
+                    table_grid=reach if rel_pos == 'table' else None,
+                    layer_scale=layer_scale,
                 )
             )
         self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
@@ -169,7 +175,7 @@ class PlainViT(BaseModule):
         Args:
             name: parameter name inside this module, such as ``blocks.3.attn.qkv.weight``.
         """
-        if name.split('.')[0] in ('cls_token', 'pos_embed', 'patch_embed'):
+        if name.split('.')[0] in ('cls_token', 'pos_embed', 'patch_embed', 'rel_pos_bias'):
             return 0
         block = re.match(r'blocks\.(\d+)\.', name)
         return int(block.group(1)) + 1 if block else self.depth + 1
@@ -189,20 +195,26 @@ class PlainViT(BaseModule):
             )
         maps = self.patch_embed(images)
         grid = (maps.shape[2], maps.shape[3])
-        positions = resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
-        # (B, D, H, W) -> (B, L, D); float32 positions keep the residual stream in float32 under autocast, as in MAE
-        return maps.flatten(2).transpose(1, 2) + positions, grid
+        # (B, D, H, W) -> (B, L, D), in the weights' type: the residual stream stays float32 under autocast, as in MAE
+        tokens = maps.flatten(2).transpose(1, 2).to(self.patch_embed.proj.weight.dtype)
+        if self.pos_embed is not None:
+            tokens = tokens + resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
+        return tokens, grid
 
     def _run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
         """Yield the output (B, num_prefix_tokens + K, D) of each block in turn."""
         if self.num_prefix_tokens:
-            prefix = self.cls_token + self.pos_embed[:, :1]
+            prefix = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+        bias = None
+        if self.rel_pos_bias is not None:
+            assert grid is not None, 'relative positions need the grid'
+            bias = self.rel_pos_bias(grid)
         for block in self.blocks:
             if self.act_checkpoint and self.training and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, grid, use_reentrant=False)
+                tokens = checkpoint(block, tokens, grid, bias, use_reentrant=False)
             else:
-                tokens = block(tokens, grid)
+                tokens = block(tokens, grid, bias)
             yield tokens
 
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -219,34 +231,18 @@ class PlainViT(BaseModule):
                 parameter.requires_grad_(False)
 
 
-def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
-    """Look up (embed_dim, depth, num_heads) of a variant's name, or check a dict of them.
+def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool) -> None:
+    """Refuse kinds of positions that do not exist or do not go together.
 
     Raises:
-        ValueError: the name is unknown, or the dict's keys are not these three.
+        ValueError: names the argument, and what to set instead.
     """
-    keys = ('embed_dim', 'depth', 'num_heads')
-    if isinstance(variant, str):
-        if variant not in VARIANTS:
-            raise ValueError(f'variant={variant!r} is unknown: use one of {", ".join(VARIANTS)}, or a dict of {keys}')
-        variant = VARIANTS[variant]
-    if set(variant) != set(keys):
-        raise ValueError(f'variant as a dict has exactly the keys {keys}, not {tuple(variant)}')
-    return variant['embed_dim'], variant['depth'], variant['num_heads']
-
-
-def patch_grid(img_size: Size, patch_size: int) -> tuple[int, int]:
-    """Patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded."""
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    return -(-height // patch_size), -(-width // patch_size)
-
-
-def block_index(index: int, depth: int, argument: str) -> int:
-    """Count a negative block index from the end.
-
-    Raises:
-        ValueError: the model has no such block.
-    """
-    if not -depth <= index < depth:
-        raise ValueError(f'{argument} names block {index}, but the model has {depth} blocks')
-    return index % depth
+    if rel_pos not in (None, 'decomposed', *TABLES):
+        raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None, 'decomposed', 'table' or 'shared_table'")
+    if rel_pos in TABLES and window_size:
+        raise ValueError(
+            f'rel_pos={rel_pos!r} has a class token, which belongs to no window: '
+            f"set window_size=0 (not {window_size}), or rel_pos='decomposed'"
+        )
+    if rel_pos is None and not use_abs_pos:
+        raise ValueError('use_abs_pos=False leaves no positions at all: set rel_pos')

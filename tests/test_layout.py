@@ -33,7 +33,8 @@ def test_imports__point_down_only(room):
 
 
 def test_imports__pure_parts_know_nothing_of_ours():
-    for name in ('backbones/pos_embed.py', 'backbones/rel_pos.py', 'pretrain/masking.py', 'pretrain/patches.py'):
+    positions = ('backbones/pos_embed.py', 'backbones/rel_pos.py', 'backbones/rel_pos_table.py')
+    for name in (*positions, 'pretrain/masking.py', 'pretrain/patches.py'):
         assert not {'backbones', 'pretrain'} & set(imported(ROOT / name)), name
 
 

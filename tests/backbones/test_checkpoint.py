@@ -120,7 +120,7 @@ def test_load_pretrained__extras_of_each_kind_are_explained(tmp_path):
     torch.save({'model': state}, tmp_path / 'a.pth')
     report = load_pretrained(toy(), tmp_path / 'a.pth')
     reasons = {
-        'mask_token': 'MAE decoder',
+        'mask_token': 'mask token of pretraining',
         'decoder_pos_embed': 'MAE decoder',
         'decoder_embed.weight': 'MAE decoder',
         'decoder_blocks.0.norm1.bias': 'MAE decoder',

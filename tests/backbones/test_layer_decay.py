@@ -148,6 +148,22 @@ def test_layer_wise_decay__presets(preset):
     assert {decay for _, decay in actual.values()} <= {0.0, 0.1}
 
 
+BEIT = dict(layer_scale=0.1, use_abs_pos=False)
+
+
+@pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1)])
+def test_layer_wise_decay__tables_and_layer_scale_of_beit(preset, decay):
+    model = Detector(rel_pos='table', **BEIT)
+    actual = settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)
+    for block, lr in enumerate((0.2, 0.4)):
+        name = f'backbone.blocks.{block}'
+        assert actual[f'{name}.attn.relative_position_bias_table'] == (lr, decay)
+        assert [actual[f'{name}.gamma_{i}'] for i in (1, 2)] == [(lr, 0.0)] * 2
+    model = Detector(rel_pos='shared_table', **BEIT)
+    actual = settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)
+    assert actual['backbone.rel_pos_bias.relative_position_bias_table'] == (0.1, decay)
+
+
 @pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1)])
 def test_layer_wise_decay__class_token(preset, decay):
     model = Detector()

@@ -32,6 +32,32 @@ def test_attention__plain_softmax():
     torch.testing.assert_close(attention(tokens), expected, atol=1e-12, rtol=1e-12)
 
 
+def test_attention__bias_is_added_to_the_logits():
+    attention = randomise(Attention(6, 2)).double()
+    tokens, bias = torch.randn(3, 4, 6, dtype=torch.float64), torch.randn(2, 4, 4, dtype=torch.float64)
+    q, k, v = (tokens @ attention.qkv.weight.t() + attention.qkv.bias).split(6, dim=-1)
+    heads = []
+    for head in range(2):
+        part = (..., slice(3 * head, 3 * head + 3))
+        logits = q[part] @ k[part].transpose(1, 2) / 3**0.5 + bias[head]
+        heads.append(logits.softmax(-1) @ v[part])
+    expected = torch.cat(heads, -1) @ attention.proj.weight.t() + attention.proj.bias
+    torch.testing.assert_close(attention(tokens, bias=bias), expected, atol=1e-12, rtol=1e-12)
+
+
+def test_attention__bias_of_keys_changes_nothing():
+    # Hence qkv.bias serves BEiT, which has none.
+    attention = randomise(Attention(12, 3, table_grid=(2, 2))).double()
+    tokens = torch.randn(2, 5, 12, dtype=torch.float64)
+    before = attention(tokens, (2, 2))
+    before.square().sum().backward()
+    query, key, value = attention.qkv.bias.grad.split(12)
+    assert key.abs().max() < 1e-12 < 1e-2 < min(query.abs().max(), value.abs().max())
+    with torch.no_grad():
+        attention.qkv.bias[12:24] += torch.randn(12)
+    torch.testing.assert_close(attention(tokens, (2, 2)), before, atol=1e-12, rtol=1e-12)
+
+
 def test_attention__width_not_divisible():
     with pytest.raises(ValueError, match='10 cannot be split over 3 heads'):
         Attention(10, 3)
@@ -63,6 +89,16 @@ def test_block__windows_do_not_mix():
     touched = difference > 1e-6
     assert touched[:2, :2].all()
     assert touched.sum() == 4
+
+
+def test_block__layer_scale_on_both_branches():
+    block = randomise(Block(8, 2, layer_scale=0.1))
+    tokens = torch.randn(2, 5, 8)
+    middle = tokens + block.gamma_1 * block.attn(block.norm1(tokens))
+    torch.testing.assert_close(block(tokens), middle + block.gamma_2 * block.mlp(block.norm2(middle)))
+    fresh = Block(8, 2, layer_scale=1e-5)
+    assert torch.equal(fresh.gamma_1, torch.full((8,), 1e-5))
+    assert torch.equal(fresh.gamma_2, torch.full((8,), 1e-5))
 
 
 def test_block__drop_path_is_random_in_training_only():

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 
+from backbones.rel_pos_table import resample_table
 from backbones.vit import VARIANTS, PlainViT
 from tests.helpers import random_functional, randomise, relative_error
 
@@ -121,6 +122,88 @@ def test_rel_pos__zero_tables_change_nothing_random_ones_do():
     assert all(not p.any() for n, p in fresh.named_parameters() if 'rel_pos' in n)
 
 
+BEIT = dict(rel_pos='table', layer_scale=0.1, use_abs_pos=False)
+SHARED = BEIT | dict(rel_pos='shared_table')
+TABLE = 'relative_position_bias_table'
+
+
+def test_rel_pos__keys_of_beit():
+    expected = ['cls_token', 'patch_embed.proj.weight', 'patch_embed.proj.bias']
+    block = ['gamma_1', 'gamma_2', *BLOCK_KEYS]
+    shared = toy(**SHARED).state_dict()
+    blocks = [f'blocks.{i}.{key}' for i in range(3) for key in block]
+    assert set(shared) == {*expected, *blocks, f'rel_pos_bias.{TABLE}'}
+    state = toy(**BEIT).state_dict()
+    assert set(state) == {*expected, *blocks, *(f'blocks.{i}.attn.{TABLE}' for i in range(3))}
+    assert state[f'blocks.0.attn.{TABLE}'].shape == shared[f'rel_pos_bias.{TABLE}'].shape == (7 * 7 + 3, 2)
+
+
+def test_rel_pos__one_table_for_all_equals_equal_tables():
+    shared, own = toy(**SHARED).eval(), toy(**BEIT).eval()
+    state = shared.state_dict()
+    table = state.pop(f'rel_pos_bias.{TABLE}')
+    own.load_state_dict(state | {f'blocks.{i}.attn.{TABLE}': table for i in range(3)})
+    for size in ((32, 32), (24, 48)):
+        images = torch.randn(2, 3, *size)
+        torch.testing.assert_close(shared(images), own(images))
+    assert not torch.equal(shared(images)[0], toy(**BEIT).eval()(images)[0])
+
+
+@pytest.mark.parametrize('options', [BEIT, SHARED, BEIT | dict(use_abs_pos=True)])
+def test_rel_pos__table_in_another_grid(options):
+    model = toy(**options).eval()
+    images = torch.randn(2, 3, 40, 20)
+    (maps,) = model(images)
+    tokens = model.encode(model.embed(images), (5, 3))
+    assert tokens.shape == (2, 1 + 15, 24)
+    torch.testing.assert_close(maps, tokens[:, 1:].transpose(1, 2).reshape(2, 24, 5, 3))
+    # The resampled table in a model of that size.
+    own = PlainViT(TOY, img_size=(40, 20), patch_size=8, pretrain_img_size=32, **options).eval()
+    state = model.state_dict()
+    own.load_state_dict({n: resample_table(v, (4, 4), (5, 3)) if TABLE in n else v for n, v in state.items()})
+    torch.testing.assert_close(own(images)[0], maps)
+
+
+@pytest.mark.parametrize('options', [BEIT, SHARED])
+def test_rel_pos__table_compiles_in_one_graph(options):
+    model = toy(**options).eval()
+    images = torch.randn(1, 3, 40, 24)
+    compiled = torch.compile(model, backend='eager', fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(images), model(images))
+    torch.compiler.reset()
+
+
+def test_rel_pos__table_alone_tells_places_apart():
+    images = torch.randn(1, 3, 32, 32)
+    model = toy(**BEIT).eval()
+    mirrored = model(images.flip(3))[0].flip(3)
+    assert relative_error(mirrored, model(images)[0]) > 1e-2
+
+
+@pytest.mark.parametrize('options', [BEIT, SHARED])
+def test_encode__a_part_of_the_tokens_has_no_relative_positions(options):
+    model = toy(**options)
+    tokens = model.embed(torch.randn(1, 3, 32, 24))
+    with pytest.raises(ValueError, match=r'need every token and its place: got grid=\(4, 3\) for 7 tokens'):
+        model.encode(tokens[:, :7], (4, 3))
+    with pytest.raises(ValueError, match='got grid=None for 12 tokens'):
+        model.encode(tokens)
+
+
+def test_layer_scale__with_absolute_positions_drops_tokens_as_ever():
+    model = toy(layer_scale=0.1).eval()
+    tokens = model.embed(torch.randn(2, 3, 32, 40))
+    assert model.encode(tokens[:, :7]).shape == (2, 8, 24)
+    assert {name for name, _ in model.named_parameters()} > {'pos_embed', 'blocks.2.gamma_2'}
+
+
+def test_frozen_blocks__shared_table_is_an_embedding():
+    trainable = {name for name, p in toy(frozen_blocks=1, **SHARED).named_parameters() if p.requires_grad}
+    assert f'rel_pos_bias.{TABLE}' not in trainable
+    assert 'blocks.0.gamma_1' not in trainable
+    assert 'blocks.1.gamma_1' in trainable
+
+
 def test_pretrain_img_size__sizes_the_position_table():
     model = PlainViT(TOY, img_size=(64, 48), patch_size=8, pretrain_img_size=32, rel_pos='decomposed')
     assert model.pos_embed.shape == (1, 1 + 16, 24)
@@ -143,11 +226,12 @@ def test_drop_path_rate__grows_linearly():
     assert [block.drop_path.drop_prob for block in model.blocks] == [0.0, 0.1, 0.2]
 
 
-def test_act_checkpoint__same_values_and_gradients_less_saved():
+@pytest.mark.parametrize('options', [{}, BEIT, SHARED])
+def test_act_checkpoint__same_values_and_gradients_less_saved(options):
     images = torch.randn(2, 3, 40, 24)
     saved, gradients = [], []
     for act_checkpoint in (False, True):
-        model = toy(act_checkpoint=act_checkpoint)
+        model = toy(act_checkpoint=act_checkpoint, **options)
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
             loss = random_functional(model(images))
@@ -173,7 +257,10 @@ def test_param_depth__literal():
         'cls_token': 0,
         'pos_embed': 0,
         'patch_embed.proj.weight': 0,
+        'rel_pos_bias.relative_position_bias_table': 0,
         'blocks.0.norm1.weight': 1,
+        'blocks.1.gamma_1': 2,
+        'blocks.1.attn.relative_position_bias_table': 2,
         'blocks.2.mlp.fc2.bias': 3,
         'norm.weight': 4,
     }
@@ -185,7 +272,10 @@ def test_param_depth__literal():
     [
         (dict(variant='giant'), "variant='giant' is unknown"),
         (dict(variant=dict(embed_dim=8, depth=1)), 'exactly the keys'),
-        (dict(rel_pos='table'), "rel_pos='table' is unknown"),
+        (dict(rel_pos='learned'), "rel_pos='learned' is unknown"),
+        (dict(rel_pos='table', window_size=7), r"set window_size=0 \(not 7\), or rel_pos='decomposed'"),
+        (dict(use_abs_pos=False), 'use_abs_pos=False leaves no positions at all'),
+        (dict(layer_scale=0.0), 'layer_scale=0.0 would silence the branches'),
         (dict(out_indices=(12,)), 'out_indices names block 12, but the model has 12 blocks'),
         (dict(window_size=2, global_blocks=(99,)), 'global_blocks names block 99'),
         (dict(frozen_blocks=13), 'frozen_blocks=13 is outside 0..12'),
@@ -205,8 +295,9 @@ def test_reset_parameters__xavier_patch_projection():
     assert abs(model.cls_token.std().item() / 0.02 - 1) < 0.2
 
 
-def test_forward__residual_stream_stays_float32_under_autocast():
-    model, images = toy().eval(), torch.rand(1, 3, 32, 48)
+@pytest.mark.parametrize('options', [{}, BEIT, dict(rel_pos='decomposed', use_abs_pos=False)])
+def test_forward__residual_stream_stays_float32_under_autocast(options):
+    model, images = toy(**options).eval(), torch.rand(1, 3, 32, 48)
     with torch.no_grad():
         exact = model(images)[0]
         with torch.autocast('cpu', torch.bfloat16):

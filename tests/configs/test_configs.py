@@ -47,7 +47,7 @@ def test_configs__the_promised_ones_exist():
     assert {path.stem for path in PUBLISHED} == {
         *(f'mask_rcnn_vit_{size}' for size in ('base', 'large')),
         *(f'mask_rcnn_vitdet_{size}' for size in ('base', 'large', 'huge')),
-        *(f'upernet_vit_{size}' for size in ('base', 'large')),
+        *(f'upernet_{kind}_{size}' for kind in ('vit', 'beit', 'beitv2') for size in ('base', 'large')),
     }
 
 
@@ -132,6 +132,27 @@ def test_parameters__upernet_base_as_mmseg():
     # Theirs has BEiT's relative-position tables, zero at the start, and layer scale, one at the start.
     tables, layer_scale = 12 * 12 * (63 * 63 + 3), 12 * 2 * 768
     assert count(build(cfg)) == total - tables - layer_scale
+
+
+@configs([path for path in SEG if path.stem in ('upernet_beit_base', 'upernet_beitv2_base')])
+def test_parameters__beit_base_as_mmseg(path):
+    cfg = Config.fromfile(path)
+    backbone = build(cfg).backbone
+    width, depth, heads = VARIANTS[cfg.model.backbone.variant].values()
+    sizes = dict(embed_dims=width, num_layers=depth, num_heads=heads, out_indices=[depth - 1])
+    theirs = MODELS.build(dict(type='mmseg.BEiT', img_size=cfg.model.backbone.img_size, init_values=0.1, **sizes))
+    # A bias on K, which BEiT does not have.
+    assert count(backbone) == count(theirs) + depth * width
+
+
+@configs([path for path in PUBLISHED if path in SEG])
+def test_config__one_size_throughout(path):
+    cfg = Config.fromfile(path)
+    size = 640 if path.stem in ('upernet_beit_base', 'upernet_beit_large') else 512
+    crop = next(step for step in cfg.train_dataloader.dataset.pipeline if step.type == 'RandomCrop').crop_size
+    assert {crop, cfg.model.data_preprocessor.size, cfg.model.test_cfg.crop_size} == {(size, size)}
+    assert cfg.model.backbone.img_size == size
+    assert cfg.model.test_cfg.stride == (size * 2 // 3,) * 2
 
 
 def rates(cfg, iterations):

@@ -62,7 +62,15 @@ def test_timm_file__pooled_classifier(tmp_path):
         assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
 
 
-def test_timm_file__layer_scale_has_no_place(tmp_path):
-    save(timm_vit(num_classes=0, init_values=1e-5), tmp_path / 'vit.pth')
-    with pytest.raises(ValueError, match=r'unexpected +blocks\.\*\.ls1\.gamma \(12\)'):
+def test_timm_file__layer_scale(tmp_path):
+    theirs = randomise(timm_vit(num_classes=0, init_values=1e-5)).eval()
+    save(theirs, tmp_path / 'vit.pth')
+    with pytest.raises(
+        ValueError, match=r'unexpected +blocks\.\*\.gamma_1 \(12\)[^~]+in_channels 3, layer_scale=1.0\n'
+    ):
         load_pretrained(PlainViT('tiny', out_norm=True), tmp_path / 'vit.pth')
+    ours = PlainViT('tiny', out_norm=True, layer_scale=1.0).eval()
+    load_pretrained(ours, tmp_path / 'vit.pth')
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5

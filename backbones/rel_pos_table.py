@@ -1,0 +1,155 @@
+"""Relative-position tables of BEiT (arXiv 2106.08254): one bias per head and offset, the class token apart.
+
+Letters: H, W grid of patches, L = H * W, N heads. A table has (2 H - 1)(2 W - 1) + 3 rows: the offsets from key to
+query, row by row from the most negative, then class token to patch, patch to class token, class token to itself.
+"""
+
+from functools import lru_cache
+from itertools import accumulate
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.interpolate import make_interp_spline
+from torch import Tensor, nn
+
+CLASS_ROWS = 3
+
+
+def table_rows(grid: tuple[int, int]) -> int:
+    """Rows of the table of a grid (H, W)."""
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + CLASS_ROWS
+
+
+class SharedTable(nn.Module):
+    """One table for all blocks, as BEiT pretrains; zero-initialised.
+
+    Args:
+        grid: (H, W) behind the table.
+        num_heads: heads N.
+    """
+
+    def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(grid), num_heads))
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        """Attention bias (N, 1 + L, 1 + L) of a grid (H, W), see `table_bias`."""
+        return table_bias(self.relative_position_bias_table, self.grid, grid)
+
+
+def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Look up the attention bias of every pair of tokens, class token first.
+
+    Args:
+        table: (rows, N).
+        table_grid: (H, W) behind the table.
+        grid: (H, W) of the tokens; the table is resampled where it is another.
+
+    Returns:
+        (N, 1 + L, 1 + L), indexed [head, query, key].
+    """
+    table = resample_table(table, table_grid, grid)
+    index = pair_index(grid, table.device)
+    # (rows, N) -> (N, (1 + L)(1 + L)); a third of the time of table[index] with its transposition
+    return table.t().index_select(1, index.flatten()).reshape(-1, *index.shape)
+
+
+def pair_index(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Row of a grid's table for each pair of tokens (1 + L, 1 + L), indexed [query, key].
+
+    Made anew in each forward, cheap beside the lookup; BEiT stores one with every block.
+    """
+    height, width = grid
+    rows, columns = _offset_index(height, device), _offset_index(width, device)
+    # (H, 1, H, 1) and (1, W, 1, W) -> (L, L)
+    patches = rows[:, None, :, None] * (2 * width - 1) + columns[None, :, None, :]
+    patches = patches.reshape(height * width, height * width)
+    class_to_patch = table_rows(grid) - CLASS_ROWS
+    index = F.pad(patches, (1, 0, 1, 0), value=class_to_patch)
+    index[1:, 0] = class_to_patch + 1
+    index[0, 0] = class_to_patch + 2
+    return index
+
+
+def resample_table(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
+    """Resample a table to another grid as BEiT's fine-tuning does: cubic spline over geometric offsets.
+
+    The spline is linear in the table, hence two products with matrices. In double precision they round to the very
+    numbers of SciPy's former ``interp2d(kind='cubic')``. An axis that keeps its length is left as it is.
+
+    Args:
+        table: (rows, N); its last three rows are kept.
+        old_grid: (H, W) of the table.
+        new_grid: (H, W) wanted.
+
+    Returns:
+        (new rows, N), differentiable in ``table``; ``table`` itself where the grids agree.
+
+    Raises:
+        ValueError: the table's rows do not fit ``old_grid``.
+    """
+    if len(table) != table_rows(old_grid):
+        raise ValueError(
+            f'a relative-position table of a {old_grid[0]}x{old_grid[1]} grid has {table_rows(old_grid)} rows, '
+            f'this one has {len(table)}: give the grid it was trained with'
+        )
+    if tuple(old_grid) == tuple(new_grid):
+        return table
+    by_row = _constant_matrix(old_grid[0], new_grid[0]).to(table.device)
+    by_column = _constant_matrix(old_grid[1], new_grid[1]).to(table.device)
+    # ((2 H - 1)(2 W - 1), N) -> (N, 2 H - 1, 2 W - 1), and back
+    planes = table[:-CLASS_ROWS].t().reshape(-1, 2 * old_grid[0] - 1, 2 * old_grid[1] - 1)
+    planes = by_row @ planes.double() @ by_column.t()
+    return torch.cat([planes.flatten(1).t().to(table.dtype), table[-CLASS_ROWS:]])
+
+
+@torch.compiler.assume_constant_result
+def _constant_matrix(old: int, new: int) -> Tensor:
+    """`spline_matrix` as a tensor, which torch.compile takes as it is instead of looking into SciPy."""
+    return torch.from_numpy(spline_matrix(old, new))
+
+
+@lru_cache(maxsize=64)
+def spline_matrix(old: int, new: int) -> np.ndarray:
+    """Matrix that resamples the offsets of one axis.
+
+    Args:
+        old: patches along the axis of the table.
+        new: patches wanted.
+
+    Returns:
+        float64 (2 new - 1, 2 old - 1): the not-a-knot cubic spline through the old offsets at their geometric places
+        (of lower degree through one or three), evaluated at -(new - 1) ... new - 1; constant beyond its ends.
+    """
+    knots = 2 * old - 1
+    if old in (1, new):
+        return np.eye(knots) if old == new else np.ones((2 * new - 1, 1))
+    places = geometric_places(old - 1, new - 1)
+    wanted = np.clip(np.arange(1.0 - new, new), places[0], places[-1])
+    return make_interp_spline(places, np.eye(knots), k=min(3, knots - 1))(wanted)
+
+
+def geometric_places(steps: int, reach: int) -> np.ndarray:
+    """Place the old offsets -steps ... steps on the axis of the new ones, -reach ... reach.
+
+    The gaps 1, q, q ** 2, ... keep the centre as it is and stretch what is far from it, until the last old offset
+    meets the last new one. BEiT finds q by bisection in (1.01, 1.5); beyond that range the ends do not meet.
+
+    Returns:
+        float64 (2 steps + 1,), ascending.
+    """
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        reached = (1 - ratio**steps) / (1 - ratio)
+        low, high = (low, ratio) if reached > reach else (ratio, high)
+    places = list(accumulate(ratio**step for step in range(steps)))
+    return np.array([-place for place in reversed(places)] + [0.0, *places])
+
+
+def _offset_index(size: int, device: torch.device) -> Tensor:
+    """Row of each (query, key) pair among the 2 size - 1 offsets of an axis: (size, size)."""
+    places = torch.arange(size, device=device)
+    return places[:, None] - places[None, :] + size - 1
