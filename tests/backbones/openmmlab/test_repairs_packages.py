@@ -30,11 +30,12 @@ def fresh_upstream():
 def test_package_lookup__is_needed_only_where_upstream_fails(fresh_upstream, monkeypatch):
     """Old mmengine without pkg_resources fails and is repaired; with a fix of its own it is left alone."""
     repaired = packages.upstream.is_installed is packages.is_installed
+    has_pkg_resources = importlib.util.find_spec('pkg_resources') is not None
     monkeypatch.setitem(sys.modules, 'pkg_resources', None)
     if repaired:
         with pytest.raises(ModuleNotFoundError, match='pkg_resources'):
             fresh_upstream.is_installed('mmdet')
-    elif importlib.util.find_spec('pkg_resources') is None:
+    elif not has_pkg_resources:
         assert fresh_upstream.is_installed('mmdet')
     assert mmengine.utils.is_installed is packages.upstream.is_installed
 
