@@ -193,7 +193,7 @@ def test_convert__windowed_encoder_to_transformers_and_back(tmp_path):
 
 
 def test_convert__parameter_that_the_target_lacks(tmp_path, capsys):
-    torch.save({'model': state(window_size=3, rel_pos='decomposed')}, tmp_path / 'a')
+    torch.save({'model': state(window_size=3, rel_pos='decomposed', out_norm=True)}, tmp_path / 'a')
     assert run(tmp_path / 'a', tmp_path / 'b.bin', '--to', 'transformers') == 2
     assert 'VitDet has no place for norm.weight, norm.bias' in capsys.readouterr().err
     assert os.listdir(tmp_path) == ['a']
