@@ -20,11 +20,34 @@ IMPOSTORS = (
 )
 
 
+class _Unread:
+    """Stands for an object of a training log: takes whatever the pickle gives it, and keeps and does nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# mmengine stores its log beside the weights, as objects that PyTorch refuses to read. These names (of functions too)
+# all become `_Unread`: what they stand for is never looked up, so none of it can run.
+LOG_NAMES = (
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+    '__builtin__.getattr',
+    'numpy.ndarray',
+    'numpy.dtype',
+    *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
+)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a ``.pth``, ``.safetensors`` or ``.pkl`` (arrays) file on the CPU without running anything that is in it.
 
     Tensors are memory-mapped where the file allows it. An `argparse.Namespace` is tolerated, since the official MAE
-    code saves its arguments in one and it only holds values; whatever else a pickle asks for is refused.
+    code saves its arguments in one and it only holds values; mmengine's log is skipped; whatever else a pickle asks
+    for is refused.
 
     Args:
         path: local file, or a published name (see `backbones.checkpoint_hub.find_published`).
@@ -75,7 +98,8 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_torch(path: Path, mapped: bool) -> Any:
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    log = [(_Unread, name) for name in LOG_NAMES]
+    with torch.serialization.safe_globals([argparse.Namespace, *log]):
         return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
 
 
