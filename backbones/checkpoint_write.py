@@ -129,11 +129,19 @@ def write_encoder(tensors: dict[str, Tensor], path: str | Path, target: str | No
 
 
 def _own_storage(content: dict[str, Any]) -> dict[str, Any]:
-    """Copy every tensor: a mapped or shared one, or a third of a joined one, would drag the rest along."""
+    """Copy tensors that are a part of a larger storage: they would drag the rest along."""
     return {
-        name: _own_storage(value) if isinstance(value, dict) else value.clone(memory_format=torch.contiguous_format)
+        name: _own_storage(value)
+        if isinstance(value, dict)
+        else value
+        if _is_whole(value)
+        else value.clone(memory_format=torch.contiguous_format)
         for name, value in content.items()
     }
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
 def _bare_model(sizes: Architecture, tensors: dict[str, Tensor]) -> PlainViT:
