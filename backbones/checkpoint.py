@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -10,38 +11,61 @@ from torch import Tensor, nn
 
 from backbones.checkpoint_convert_beit import SHARED_TABLE, options_of, spread_shared_table
 from backbones.checkpoint_formats import EncoderFile, architecture, recognise
+from backbones.checkpoint_kernel import Channels
 from backbones.checkpoint_read import read_checkpoint
 from backbones.checkpoint_report import Report
 from backbones.checkpoint_resize import fit, is_rel_pos, is_table
 from backbones.vit import PlainViT
 
+# Parts of other ViTs which PlainViT has no place for, so that no argument makes their files fit.
+OTHER_PARTS = (
+    ('norm_pre.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
+    ('pre_norm.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
+    ('reg_token', 'register tokens, which take part in attention: another network than PlainViT'),
+    ('residual.', "convolutions behind ViTDet's blocks, which PlainViT lacks"),
+)
+
 __all__ = ['PretrainedViT', 'Report', 'load_pretrained', 'match', 'read_checkpoint']
 
 
-def load_pretrained(vit: PlainViT, path: str | Path, *, allow_missing: Sequence[str] = ()) -> Report:
+def load_pretrained(
+    vit: PlainViT,
+    path: str | Path | dict[str, Any],
+    *,
+    allow_missing: Sequence[str] = (),
+    channels: Channels = None,
+) -> Report:
     """Load published or own weights into a PlainViT, and log the report once.
 
-    Positions are resampled to the model's grid, relative-position tables to the model's size; decoders and heads are
-    left over. All or nothing: if anything stays unexplained the model is not touched. Files do not tell the grid of
-    their positions: where it is not square, give it to the model as ``pretrain_img_size``.
+    Positions are resampled to the model's grid, relative-position tables and the patch projection to its sizes;
+    decoders and heads are left over. All or nothing: if anything stays unexplained the model is not touched. Files do
+    not tell the grid of their positions: where it is not square, give it to the model as ``pretrain_img_size``. Nor
+    do they tell the heads and the epsilon of the norms (1e-6 here, 1e-12 in transformers' ViT).
 
     Args:
         vit: the model; changed in place.
-        path: local ``.pth`` or ``.safetensors`` file of a format in `backbones.checkpoint_formats.FORMATS`.
+        path: local ``.pth``, ``.safetensors`` or ``.pkl`` file of a format in `backbones.checkpoint_formats.FORMATS`,
+            a published name (`backbones.checkpoint_hub.find_published`), or the content of such a file as a dict.
         allow_missing: parameters or groups of them (``'patch_embed'``) that keep their initial values where the file
             lacks them or has them in another shape.
+        channels: what the model's image channels take from the file where there are more or fewer than in the file:
+            ``'mean'``, ``'copy'`` or a sequence (`backbones.checkpoint_kernel.spread_channels`). Without it other
+            channels are an error.
 
     Returns:
         the `Report`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read, nothing or only a part of it fits, or ``allow_missing`` names nothing.
+        ValueError: the file cannot be read, nothing or only a part of it fits, or an argument does not fit the model.
     """
-    file = recognise(read_checkpoint(path), str(path))
-    report, values = match(vit, file, allow_missing)
+    if isinstance(path, dict):
+        file = recognise(path, f'dict of {len(path)} entries')
+    else:
+        file = recognise(read_checkpoint(path), str(path))
+    report, values = match(vit, file, allow_missing, channels)
     if not report.complete:
-        raise ValueError(f'{path} does not fit the model.\n{report}\n{_way_out(vit, file)}')
+        raise ValueError(f'{file.source} does not fit the model.\n{report}\n{_way_out(vit, file)}')
     own = vit.state_dict()
     for name, value in values.items():
         own[name].copy_(value)
@@ -49,7 +73,9 @@ def load_pretrained(vit: PlainViT, path: str | Path, *, allow_missing: Sequence[
     return report
 
 
-def match(vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = ()) -> tuple[Report, dict[str, Tensor]]:
+def match(
+    vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = (), channels: Channels = None
+) -> tuple[Report, dict[str, Tensor]]:
     """Work out what `load_pretrained` would do, without touching the model.
 
     Returns:
@@ -69,14 +95,15 @@ def match(vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = ()) -
         if name not in own:
             _sort_unused(report, name)
             continue
-        value = fit(name, tensor, own[name].shape, vit.rel_pos_grid if is_table(name) else vit.pos_grid)
+        grid = vit.rel_pos_grid if is_table(name) else vit.pos_grid
+        value = fit(name, tensor, own[name].shape, grid, channels)
         if value is None and name not in allowed:
             report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
         if value is None:
             continue
         values[name] = value
-        if value is not tensor:
-            report.resized[name] = (tuple(tensor.shape), tuple(value.shape))
+        if value is not tensor or name in file.shapes:
+            report.resized[name] = (file.shapes.get(name, tuple(tensor.shape)), tuple(value.shape))
     report.loaded = list(values)
     for name in [n for n in own if n not in values and n not in report.mismatched]:
         reason = 'allowed by the caller' if name in allowed else _why_absent(name, file)
@@ -94,11 +121,13 @@ class PretrainedViT:
     Args:
         checkpoint: see `load_pretrained`.
         allow_missing: see `load_pretrained`.
+        channels: see `load_pretrained`.
     """
 
-    def __init__(self, checkpoint: str, allow_missing: Sequence[str] = ()) -> None:
+    def __init__(self, checkpoint: str, allow_missing: Sequence[str] = (), channels: Channels = None) -> None:
         self.checkpoint = checkpoint
         self.allow_missing = allow_missing
+        self.channels = channels
 
     def __call__(self, module: nn.Module) -> None:
         """Load into ``module``.
@@ -110,7 +139,7 @@ class PretrainedViT:
             raise ValueError(
                 f'PretrainedViT fills a PlainViT, not a {type(module).__name__}: put the init_cfg on the backbone'
             )
-        load_pretrained(module, self.checkpoint, allow_missing=self.allow_missing)
+        load_pretrained(module, self.checkpoint, allow_missing=self.allow_missing, channels=self.channels)
         # mmengine keeps this only while it initialises a whole model.
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'PretrainedViT: load from {self.checkpoint}')
@@ -146,12 +175,18 @@ def _why_absent(name: str, file: EncoderFile) -> str | None:
 
 
 def _way_out(vit: PlainViT, file: EncoderFile) -> str:
-    model = (vit.embed_dim, vit.depth, vit.patch_size, vit.in_channels)
-    options = ', '.join(f'{name}={value!r}' for name, value in options_of(file.tensors).items())
-    return (
-        f'file         {architecture(file.tensors)}{options and ", " + options}\n'
-        f'model        embed_dim {model[0]}, depth {model[1]}, patch_size {model[2]}, in_channels {model[3]}, '
-        f'positions {vit.pos_grid[0]}x{vit.pos_grid[1]}\n'
+    sizes = architecture(file.tensors)
+    options = ''.join(f', {name}={value!r}' for name, value in options_of(file.tensors).items())
+    lines = [
+        f'file         {sizes}{options}',
+        f'model        embed_dim {vit.embed_dim}, depth {vit.depth}, patch_size {vit.patch_size}, '
+        f'in_channels {vit.in_channels}, positions {vit.pos_grid[0]}x{vit.pos_grid[1]}',
+    ]
+    lines += [f'{part:<12} {meaning}' for part, meaning in OTHER_PARTS if any(part in name for name in file.tensors)]
+    if sizes.in_channels != vit.in_channels:
+        lines.append("channels     say what the model's channels take: channels='mean', 'copy' or a list of the file's")
+    lines.append(
         'Build PlainViT with the sizes of the file (pretrain_img_size where its positions are not square), or name in '
         'allow_missing what may keep its initial values.'
     )
+    return '\n'.join(lines)

@@ -41,6 +41,28 @@ def convert_beit(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
     return converted, left_over
 
 
+def name_as_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `convert_beit`: BEiT's names where there are its tables, timm's of layer scale where there is only that.
+
+    The bias on K is dropped with the tables: it adds the same to all scores of a query, which softmax takes out.
+
+    Args:
+        tensors: an encoder's tensors under PlainViT's names.
+    """
+    has_tables = any(is_table(name) for name in tensors)
+    scale_names = {} if has_tables else {ours: theirs for theirs, ours in LAYER_SCALE.items()}
+    published = {}
+    for name, tensor in tensors.items():
+        start, _, end = name.rpartition('.')
+        if has_tables and name.endswith('.attn.qkv.bias'):
+            attention = name.removesuffix('.qkv.bias')
+            # (3 D,) -> (D,) three times
+            published[f'{attention}.q_bias'], _, published[f'{attention}.v_bias'] = tensor.chunk(3)
+        else:
+            published[f'{start}.{scale_names[end]}' if end in scale_names else name] = tensor
+    return published
+
+
 def spread_shared_table(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give each block the shared relative-position table where the model has one table per block, as BEiT does.
 

@@ -10,6 +10,9 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
+from backbones.checkpoint_hub import find_published
+from backbones.checkpoint_pickle import ArchiveError, RefusedError, check_archive, read_array_pickle
+
 # What a failed download or a bare clone leaves behind under the name of a checkpoint.
 IMPOSTORS = (
     (b'version https://git-lfs', 'it is a Git LFS pointer: fetch the file itself with `git lfs pull`'),
@@ -17,14 +20,37 @@ IMPOSTORS = (
 )
 
 
+class _Unread:
+    """Stands for an object of a training log: takes whatever the pickle gives it, and keeps and does nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# mmengine stores its log beside the weights, as objects that PyTorch refuses to read. These names (of functions too)
+# all become `_Unread`: what they stand for is never looked up, so none of it can run.
+LOG_NAMES = (
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'builtins.getattr',
+    '__builtin__.getattr',
+    'numpy.ndarray',
+    'numpy.dtype',
+    *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
+)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a ``.pth`` or ``.safetensors`` file on the CPU without running anything that is in it.
+    """Read a ``.pth``, ``.safetensors`` or ``.pkl`` (arrays) file on the CPU without running anything that is in it.
 
     Tensors are memory-mapped where the file allows it. An `argparse.Namespace` is tolerated, since the official MAE
-    code saves its arguments in one and it only holds values; whatever else a pickle asks for is refused.
+    code saves its arguments in one and it only holds values; mmengine's log is skipped; whatever else a pickle asks
+    for is refused.
 
     Args:
-        path: local file.
+        path: local file, or a published name (see `backbones.checkpoint_hub.find_published`).
 
     Returns:
         the file's top-level dict.
@@ -34,7 +60,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ValueError: the file is damaged, is no checkpoint, or asks for code; one line that says which.
     """
     path = _local_file(path)
-    content = _read_safetensors(path) if path.suffix == '.safetensors' else _read_torch(path)
+    content = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} holds a {type(content).__name__}, not a dict of weights: save model.state_dict() instead'
@@ -43,9 +69,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _local_file(path: str | Path) -> Path:
-    if '://' in str(path):
-        raise ValueError(f'{path} is an address: download the file and give its local path')
-    path = Path(path).expanduser()
+    path = find_published(str(path)) or Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f'there is no checkpoint {path}')
     if not path.is_file():
@@ -60,10 +84,12 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         raise ValueError(f'{path} cannot be read: {_disguise(path) or error}') from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_pickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+        if zipfile.is_zipfile(path):
+            check_archive(path)
+            return _read_torch(path, mapped=True)
+        return read_array_pickle(path) if path.suffix == '.pkl' else _read_torch(path, mapped=False)
     except OSError:
         raise
     # Damaged bytes are taken for pickle instructions, so any exception may come out.
@@ -71,13 +97,22 @@ def _read_torch(path: Path) -> Any:
         raise ValueError(f'{path} cannot be read: {_reason(path, error)}') from error
 
 
+def _read_torch(path: Path, mapped: bool) -> Any:
+    log = [(_Unread, name) for name in LOG_NAMES]
+    with torch.serialization.safe_globals([argparse.Namespace, *log]):
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+
+
 def _reason(path: Path, error: Exception) -> str:
     wanted = re.search(r'(?:GLOBAL|unrecognized function|Unsupported class) ([\w.]*\w)', str(error))
-    if wanted:
+    name = str(error) if isinstance(error, RefusedError) else wanted and wanted.group(1)
+    if name:
         return (
-            f'its pickle asks for {wanted.group(1)}, and weights need no code, so it is refused; '
+            f'its pickle asks for {name}, and weights need no code, so it is refused; '
             'save model.state_dict() with the code that wrote the file, where you trust it'
         )
+    if isinstance(error, ArchiveError):
+        return str(error)
     return _disguise(path) or 'it is damaged, cut short or not a PyTorch file'
 
 

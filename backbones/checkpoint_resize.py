@@ -9,22 +9,28 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.checkpoint_kernel import Channels, fit_kernel
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
 from backbones.rel_pos_table import CLASS_ROWS, resample_table
 
 
-def fit(name: str, tensor: Tensor, shape: Sequence[int], grid: tuple[int, int]) -> Tensor | None:
-    """Resample a position table or a relative-position table; anything else must have the shape already.
+def fit(
+    name: str, tensor: Tensor, shape: Sequence[int], grid: tuple[int, int], channels: Channels = None
+) -> Tensor | None:
+    """Resample positions, relative positions and the patch projection; anything else must have the shape already.
 
     Args:
         name: parameter name.
         tensor: its value in the file.
         shape: its shape in the model.
         grid: (H, W) of the model's position table, or behind its relative-position tables where this is one.
+        channels: see `backbones.checkpoint_kernel.spread_channels`; None leaves other channels unfit.
 
     Returns:
         the value in the model's shape, ``tensor`` itself where nothing changes, or None where no resampling is right.
     """
+    if name == 'patch_embed.proj.weight':
+        return fit_kernel(tensor, shape, channels)
     if tensor.ndim != len(shape) or tensor.shape[-1] != shape[-1]:
         return None
     if name == 'pos_embed':
@@ -104,7 +110,21 @@ def _likelier_grid(table: Tensor, side: int, grid: tuple[int, int]) -> tuple[int
     square = (side, side)
     if grid == square or grid[0] * grid[1] != side * side:
         return square
-    far, near = (
-        (table.float() - sincos_pos_embed(table.shape[2], candidate)).square().mean() for candidate in (square, grid)
-    )
+    far, near = (min(sincos_distances(table, candidate).values()) for candidate in (square, grid))
     return grid if near < 0.5 * far else square
+
+
+def sincos_distances(table: Tensor, grid: tuple[int, int]) -> dict[str, float]:
+    """Mean squared distance of a table (1, 1 + H * W, D) to the fixed sin-cos tables of its grid.
+
+    Returns:
+        by layout: ``'xy'``, MAE's, encodes x in the first half of the width; ``'yx'``, of MoCo v3 and mmpretrain (an
+        'ij' mesh), has the halves swapped. A network trained on either goes with its own: swapping the halves of a
+        loaded table would change what the network computes, and resampling treats each column alike. So tables are
+        never rewritten; the layout only tells a fixed table from a learned one, and its grid.
+    """
+    fixed = sincos_pos_embed(table.shape[2], grid)
+    return {
+        'xy': (table.float() - fixed).square().mean().item(),
+        'yx': (table.float() - fixed.roll(fixed.shape[2] // 2, dims=2)).square().mean().item(),
+    }

@@ -1,14 +1,15 @@
-"""Show what a ViT checkpoint holds, or write its encoder alone in the official MAE layout.
+"""Show what a ViT checkpoint holds, or write its encoder alone in the layout of another project.
 
 python tools/convert_checkpoint.py SRC --inspect
 python tools/convert_checkpoint.py SRC encoder.pth            # {'model': ...}, as the official MAE files
 python tools/convert_checkpoint.py SRC encoder.safetensors    # flat, as timm's files
+python tools/convert_checkpoint.py SRC model.safetensors --to transformers
 """
 
 import argparse
 import sys
 
-from backbones.checkpoint_write import inspect_checkpoint, write_encoder
+from backbones.checkpoint_write import TARGETS, inspect_checkpoint, write_encoder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,34 +18,37 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument('src', metavar='SRC', help='checkpoint to read')
-    parser.add_argument('dst', metavar='DST', nargs='?', help='file to write: .pth, .pt or .safetensors')
-    parser.add_argument('--inspect', action='store_true', help='print format, architecture and report')
+    parser.add_argument('dst', metavar='DST', nargs='?', help='file to write')
+    parser.add_argument('--to', choices=TARGETS, help='layout of DST; default: safetensors by its suffix, else mae')
+    parser.add_argument('--inspect', action='store_true', help='print format, architecture, report and config')
     args = parser.parse_args(arguments)
     if not (args.dst or args.inspect):
         parser.error('give DST to convert, or --inspect to look')
+    if args.to and not args.dst:
+        parser.error('--to needs DST, the file to write')
     try:
-        convert(args.src, args.dst, args.inspect)
+        convert(args.src, args.dst, args.inspect, args.to)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 
 
-def convert(src: str, dst: str | None, inspect: bool) -> None:
-    """Print the report of ``src`` and write its encoder to ``dst``, each where asked for.
+def convert(src: str, dst: str | None, inspect: bool, target: str | None = None) -> None:
+    """Print the report of ``src`` and write its encoder to ``dst`` (layout ``target``), each where asked for.
 
     Raises:
         FileNotFoundError: there is no ``src``, or no folder for ``dst``.
         ValueError: ``src`` cannot be read or is of no known format, or holds what PlainViT has no place for.
     """
-    sizes, report, tensors = inspect_checkpoint(src)
+    found = inspect_checkpoint(src)
     if inspect:
-        print(f'architecture {sizes}\n{report}')
-    if not report.complete:
+        print('\n'.join([f'architecture {found.sizes}', str(found.report), *found.notes]))
+    if not found.report.complete:
         raise ValueError(f'{src} does not make a whole PlainViT; see --inspect')
     if dst:
-        write_encoder(tensors, dst)
-        print(f'{len(tensors)} tensors written to {dst}')
+        write_encoder(found.tensors, dst, target)
+        print(f'{len(found.tensors)} tensors written to {dst}')
 
 
 if __name__ == '__main__':

@@ -212,11 +212,8 @@ def test_load_pretrained__all_allowed_yet_nothing_loaded(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'told'),
     [
-        (
-            dict(patch_size=4, img_size=16),
-            'patch_embed.proj.weight: (24, 3, 8, 8) in the file, the model has (24, 3, 4, 4)',
-        ),
         (dict(in_channels=4), 'patch_embed.proj.weight: (24, 3, 8, 8) in the file, the model has (24, 4, 8, 8)'),
+        (dict(in_channels=4), "channels='mean'"),
         (dict(variant=dict(TOY, embed_dim=32)), 'pos_embed: (1, 17, 24) in the file, the model has (1, 17, 32)'),
         (dict(variant=dict(TOY, depth=3)), 'missing      blocks.*.norm1.weight'),
         (dict(variant=dict(TOY, depth=1)), 'unexpected   blocks.*.norm1.weight'),

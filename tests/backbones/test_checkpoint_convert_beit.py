@@ -5,7 +5,8 @@ import torch
 
 from backbones.checkpoint import load_pretrained
 from backbones.checkpoint_convert_beit import convert_beit, options_of, spread_shared_table
-from backbones.checkpoint_write import inspect_checkpoint
+from backbones.checkpoint_read import read_checkpoint
+from backbones.checkpoint_write import inspect_checkpoint, write_encoder
 from backbones.rel_pos_table import resample_table
 from backbones.vit import PlainViT
 
@@ -204,8 +205,25 @@ def test_load_pretrained__mae_into_a_model_with_tables(tmp_path):
 
 @pytest.mark.parametrize(('file', 'norm'), [(pretrained, 2), (fine_tuned, 0)])
 def test_inspect_checkpoint__whole_beit(tmp_path, file, norm):
-    sizes, report, tensors = inspect_checkpoint(save(tmp_path, file()))
-    assert (sizes.embed_dim, sizes.depth, sizes.patch_size) == (24, 2, 8)
-    assert report.complete
+    found = inspect_checkpoint(save(tmp_path, file()))
+    assert (found.sizes.embed_dim, found.sizes.depth, found.sizes.patch_size) == (24, 2, 8)
+    assert found.report.complete
     tables = 1 if file is pretrained else 2
-    assert len(tensors) == 3 + 2 * 14 + tables + norm
+    assert len(found.tensors) == 3 + 2 * 14 + tables + norm
+    kind = 'shared_table' if file is pretrained else 'table'
+    assert f"rel_pos='{kind}', use_abs_pos=False, layer_scale=1.0, " in '\n'.join(found.notes)
+
+
+@pytest.mark.parametrize(('target', 'suffix'), [('timm', 'pth'), ('mae', 'pth'), ('safetensors', 'safetensors')])
+def test_write_encoder__beit_under_its_own_names(tmp_path, target, suffix):
+    source = fine_tuned()
+    found = inspect_checkpoint(save(tmp_path, source))
+    # Fine-tuning drifts the bias on K, which changes nothing and has no name in BEiT.
+    found.tensors['blocks.1.attn.qkv.bias'][24:48] = 0.5
+    write_encoder(found.tensors, tmp_path / f'out.{suffix}', target)
+    written = read_checkpoint(tmp_path / f'out.{suffix}')
+    written = written.get('model', written)
+    encoder = {name for name in source if not name.startswith(('head.', 'fc_norm.')) and 'index' not in name}
+    assert set(written) == encoder
+    for name, value in written.items():
+        torch.testing.assert_close(value, source[name], rtol=0, atol=0)

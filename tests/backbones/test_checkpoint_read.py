@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import MessageHub
 from safetensors.torch import save_file
 from torch import nn
 
@@ -63,11 +63,37 @@ def test_read_checkpoint__code_is_refused_and_not_run(tmp_path, zipped):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize('zipped', [True, False])
+def test_read_checkpoint__log_of_mmengine_is_skipped(tmp_path, zipped):
+    hub = MessageHub('test_read_checkpoint')
+    hub.update_scalar('train/loss', 1.5, 3)
+    hub.update_info('iter', 3)
+    content = {'state_dict': {'w': torch.arange(3)}, 'meta': {'iter': 3}, 'message_hub': hub.state_dict()}
+    torch.save(content, tmp_path / 'a.pth', _use_new_zipfile_serialization=zipped)
+    read = read_checkpoint(tmp_path / 'a.pth')
+    assert read['state_dict']['w'].tolist() == [0, 1, 2]
+    assert (read['meta'], read['message_hub']['runtime_info']) == ({'iter': 3}, {'iter': 3})
+
+
+class Reach:
+    """Pickles as getattr(target, name): harmless alone, and the first step of many an attack."""
+
+    def __init__(self, target, name):
+        self.call = (getattr, (target, name))
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_read_checkpoint__getattr_is_not_looked_up(tmp_path):
+    torch.save({'w': torch.ones(2), 'reached': Reach('text', 'upper')}, tmp_path / 'a.pth')
+    assert not callable(read_checkpoint(tmp_path / 'a.pth')['reached'])
+
+
 @pytest.mark.parametrize(
     ('content', 'wanted'),
     [
         (nn.Linear(2, 2), 'torch.nn.modules.linear.Linear'),
-        ({'hub': HistoryBuffer([1.0], [1])}, 'HistoryBuffer'),
         ({'path': argparse.Namespace(file=__import__('pathlib').Path('x'))}, 'PosixPath'),
     ],
 )

@@ -78,7 +78,7 @@ def test_set_pretrained__never_silently_random():
 
 
 def test_set_pretrained__weights_that_do_not_fit(tmp_path):
-    torch.save({'model': PlainViT('tiny', patch_size=8).state_dict()}, tmp_path / 'vit.pth')
+    torch.save({'model': PlainViT('tiny', in_channels=4).state_dict()}, tmp_path / 'vit.pth')
     with pytest.raises(UsageError, match='does not fit the model'):
         set_pretrained(read_config(SEG), str(tmp_path / 'vit.pth'))
 

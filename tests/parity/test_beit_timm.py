@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from timm.models.beit import Beit
 
 from backbones import PlainViT, load_pretrained
+from backbones.checkpoint_read import read_checkpoint
+from backbones.checkpoint_write import write_encoder
 from tests.helpers import random_functional, randomise, relative_error
 
 TAPS = (0, 2)
@@ -96,3 +98,19 @@ def test_timm_beit__absolute_and_relative_positions(tmp_path):
     images = torch.randn(2, 3, 40, 40)
     with torch.no_grad():
         assert relative_error(ours.encode(ours.embed(images), (5, 5)), theirs.forward_features(images)) < 1e-5
+
+
+@pytest.mark.parametrize('shared', [False, True])
+@torch.no_grad()
+def test_written_for_timm__loads_strictly(tmp_path, shared):
+    kind = 'shared_table' if shared else 'table'
+    options = dict(rel_pos=kind, use_abs_pos=False, layer_scale=0.1, out_norm=True)
+    ours = randomise(PlainViT(VARIANT, img_size=SIZE, patch_size=8, **options)).eval()
+    write_encoder(ours.state_dict(), tmp_path / 'beit.pth', 'timm')
+    tables = dict(use_shared_rel_pos_bias=shared, use_rel_pos_bias=not shared, use_abs_pos_emb=False)
+    shape = dict(img_size=SIZE, patch_size=8, init_values=0.1, num_classes=0, global_pool='', **VARIANT)
+    theirs = Beit(**shape, **tables).eval()
+    theirs.load_state_dict(read_checkpoint(tmp_path / 'beit.pth'), strict=True)
+    images = torch.randn(2, 3, *SIZE)
+    tokens = ours.encode(ours.embed(images), grid=(5, 3))
+    assert relative_error(tokens, theirs.forward_features(images)) <= 1e-5

@@ -74,3 +74,46 @@ def test_timm_file__layer_scale(tmp_path):
     images = torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
+
+
+@pytest.mark.parametrize('size', [(64, 64), (48, 80)])
+@torch.no_grad()
+def test_timm_file__distilled_without_its_second_token(tmp_path, size):
+    sizes = dict(img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=3)
+    theirs = timm.create_model('deit_tiny_distilled_patch16_224', dynamic_img_size=True, **sizes)
+    randomise(theirs).eval()
+    save(theirs, tmp_path / 'a.safetensors')
+    ours = PlainViT(dict(embed_dim=48, depth=3, num_heads=3), img_size=64, patch_size=8, out_norm=True).eval()
+    report = load_pretrained(ours, tmp_path / 'a.safetensors')
+    assert report.resized == {'pos_embed': ((1, 66, 48), (1, 65, 48))}
+    assert set(report.left_over) == {'dist_token'} | {
+        f'{h}.{p}' for h in ('head', 'head_dist') for p in ('weight', 'bias')
+    }
+    images = torch.randn(2, 3, *size)
+    if size != (64, 64):
+        positions = timm.layers.resample_abs_pos_embed(
+            theirs.pos_embed, new_size=[6, 10], num_prefix_tokens=2, antialias=False
+        )
+        tokens = theirs.patch_embed(images).flatten(1, 2) + positions[:, 2:]
+        tokens = torch.cat([(theirs.cls_token + positions[:, :1]).expand(2, -1, -1), tokens], dim=1)
+    else:
+        tokens = theirs._pos_embed(theirs.patch_embed(images))
+        tokens = torch.cat([tokens[:, :1], tokens[:, 2:]], dim=1)
+    assert relative_error(ours.encode(ours.embed(images)), theirs.norm(theirs.blocks(tokens))) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ('model', 'told'),
+    [
+        ('vit_base_patch16_clip_224', 'a norm in front of the blocks'),
+        ('vit_base_patch16_reg4_gap_256', 'register tokens'),
+        ('deit3_base_patch16_224', 'layer_scale=1.0'),
+        ('vit_base_patch16_rpn_224', 'missing      cls_token'),
+    ],
+)
+def test_timm_file__other_networks_are_refused(tmp_path, model, told):
+    theirs = timm.create_model(model, pretrained=False, embed_dim=48, depth=3, num_heads=3)
+    save(theirs, tmp_path / 'a.pth')
+    with pytest.raises(ValueError) as caught:
+        load_pretrained(PlainViT(dict(embed_dim=48, depth=3, num_heads=3)), tmp_path / 'a.pth')
+    assert told in str(caught.value)

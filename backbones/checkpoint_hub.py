@@ -1,0 +1,63 @@
+"""Published names instead of paths: Hugging Face repositories, timm's among them, and addresses already downloaded."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+
+# hf:ORG/REPOSITORY[@REVISION][:FILE], and timm/MODEL as timm's own repositories are called.
+HUB_NAME = re.compile(r'(?:(?:hf|hf-hub):(?=[\w.-]+/)|(?=timm/))([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?')
+# What a repository calls its weights, the first that is there is taken.
+HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
+
+
+def find_published(name: str) -> Path | None:
+    """Find the local file of a published name; one that is not in the cache is downloaded.
+
+    Args:
+        name: ``timm/vit_base_patch16_224.mae``, ``hf:facebook/vit-mae-base`` (also with ``@revision`` and ``:file``),
+            or the address of a file that `torch.hub` has downloaded.
+
+    Returns:
+        the file, or None where ``name`` is an ordinary path (a local file of that name goes first).
+
+    Raises:
+        ValueError: the name cannot be resolved.
+    """
+    if Path(name).exists():
+        return None
+    if '://' in name:
+        return _downloaded(name)
+    match = HUB_NAME.fullmatch(name)
+    if not match:
+        return None
+    repository, revision, file = match.groups()
+    files = (file,) if file else HUB_FILES
+    for offline in (True, False):
+        found = _first_file(repository, revision, files, offline)
+        if found:
+            return found
+    raise ValueError(
+        f'{name} cannot be fetched: {" or ".join(files)} of {repository} is neither in the Hugging Face cache nor '
+        'could it be downloaded; fetch it where there is a network and give its path'
+    )
+
+
+def _downloaded(address: str) -> Path:
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(address).path).name
+    if path.is_file():
+        return path
+    raise ValueError(f'{address} is an address: download the file and give its local path')
+
+
+def _first_file(repository: str, revision: str | None, files: tuple[str, ...], offline: bool) -> Path | None:
+    for file in files:
+        try:
+            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=offline))
+        # Not there, not reachable and not allowed all come as one of these; ValueError: no name of a repository.
+        except (EntryNotFoundError, OSError, ValueError):
+            continue
+    return None
