@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from mmseg.models.backbones import MAE, VisionTransformer
+from mmseg.models.backbones import MAE, BEiT, VisionTransformer
 
 from backbones import PlainViT, load_pretrained
 from tests.helpers import randomise, relative_error
@@ -89,6 +89,25 @@ def test_mmseg_vision_transformer__whole_segmentor(tmp_path, size):
     assert report.format == 'mmpretrain, mmselfsup, mmseg or mmdet'
     assert report.left_over == dict.fromkeys(heads, 'neck, heads and preprocessor of the whole model')
     images = torch.randn(2, 3, *size)
+    assert relative_error(model(images)[0], theirs(images)[0]) <= 1e-5
+
+
+@pytest.mark.parametrize('kind', [MAE, BEiT])
+@torch.no_grad()
+def test_mmseg_fine_tuned__tables_and_layer_scale(tmp_path, kind):
+    """Fine-tuning moves what was nothing at its start, in MAE's backbone too."""
+    theirs = randomise(kind(img_size=(32, 40), init_values=1.0, **SIZES))
+    theirs.eval()  # returns None
+    for name, value in theirs.named_parameters():
+        if name.split('.')[-1] in BEIT_PARTS:
+            torch.nn.init.normal_(value)
+    state = {f'backbone.{name}': value for name, value in theirs.state_dict().items()}
+    torch.save({'state_dict': state | {'decode_head.conv_seg.weight': torch.ones(2)}}, tmp_path / 'a.pth')
+    parts = dict(rel_pos='table', layer_scale=1.0, use_abs_pos=kind is MAE)
+    model = ours((32, 40), **parts)
+    report = load_pretrained(model, tmp_path / 'a.pth')
+    assert not report.resized
+    images = torch.randn(2, 3, 32, 40)
     assert relative_error(model(images)[0], theirs(images)[0]) <= 1e-5
 
 
