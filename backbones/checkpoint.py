@@ -95,8 +95,7 @@ def match(
         if name not in own:
             _sort_unused(report, name)
             continue
-        grid = vit.rel_pos_grid if is_table(name) else vit.pos_grid
-        value = fit(name, tensor, own[name].shape, grid, channels)
+        value = fit(name, tensor, own[name].shape, _grid_behind(vit, name), channels)
         if value is None and name not in allowed:
             report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
         if value is None:
@@ -153,6 +152,11 @@ def _allowed(own: dict[str, Tensor], allow_missing: Sequence[str]) -> set[str]:
             raise ValueError(f'allow_missing names {start!r}, but the model has no such parameter')
         allowed |= names
     return allowed
+
+
+def _grid_behind(vit: PlainViT, name: str) -> tuple[int, int]:
+    """Grid (H, W) behind a table: of the windows or the image for BEiT's, else that of the positions."""
+    return vit.get_submodule(name.rpartition('.')[0]).table_grid if is_table(name) else vit.pos_grid
 
 
 def _sort_unused(report: Report, name: str) -> None:

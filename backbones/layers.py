@@ -79,7 +79,7 @@ class Attention(nn.Module):
         """Attend among tokens (B, N, D).
 
         Args:
-            tokens: N = H * W of them, one more with BEiT's table: the class token, first.
+            tokens: N = H * W of them, with BEiT's table one more where there is a class token, first.
             grid: (H, W), needed with relative positions.
             bias: (heads, N, N) to add to the logits of a layer without relative positions of its own.
         """
@@ -93,6 +93,8 @@ class Attention(nn.Module):
         elif self.table_grid is not None:
             assert grid is not None, 'relative positions need the grid'
             bias = table_bias(self.relative_position_bias_table, self.table_grid, grid)
+            # No class token, as in windows: the rest of the bias.
+            bias = bias[:, -length:, -length:]
         mask = None if bias is None else bias.to(query.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         # (B, heads, N, d) -> (B, N, D)

@@ -31,12 +31,12 @@ class SharedTable(nn.Module):
 
     def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
         super().__init__()
-        self.grid = grid
+        self.table_grid = grid
         self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(grid), num_heads))
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
         """Attention bias (N, 1 + L, 1 + L) of a grid (H, W), see `table_bias`."""
-        return table_bias(self.relative_position_bias_table, self.grid, grid)
+        return table_bias(self.relative_position_bias_table, self.table_grid, grid)
 
 
 def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:

@@ -29,8 +29,9 @@ class PlainViT(BaseModule):
 
     Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
     token takes part unless windows or decomposed relative positions are on: these know places only (ViTDet drops it
-    too). BEiT is ``rel_pos='table', layer_scale=0.1, use_abs_pos=False`` (large: 1e-5), under BEiT's names but for
-    its ``q_bias`` and ``v_bias``, see `backbones.layers.Attention`.
+    too), and BEiT's tables leave the three rows of the class token unused there. BEiT is ``rel_pos='table',
+    layer_scale=0.1, use_abs_pos=False`` (large: 1e-5), under BEiT's names but for its ``q_bias`` and ``v_bias``, see
+    `backbones.layers.Attention`.
 
     Args:
         variant: a key of `VARIANTS`, or a dict of embed_dim, depth, num_heads.
@@ -41,7 +42,7 @@ class PlainViT(BaseModule):
         global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
         rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526); 'table', BEiT's table of each
             block (arXiv 2106.08254), or 'shared_table', one for all blocks, as BEiT pretrains. All start at zero and
-            belong to the grid of ``img_size``; in other grids they are resampled in each forward.
+            belong to the grid of ``img_size`` or of the windows; in other grids they are resampled in each forward.
         pretrain_img_size: image behind the ``pos_embed`` table when it is not ``img_size`` (detectron2's ViTDet
             keeps the 224-pixel table and resamples it in each forward).
         use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
@@ -87,7 +88,7 @@ class PlainViT(BaseModule):
         self.frozen_blocks = frozen_blocks
         self.act_checkpoint = act_checkpoint
         self.needs_grid = bool(window_size) or rel_pos is not None
-        self.num_prefix_tokens = 1 if rel_pos in TABLES or not self.needs_grid else 0
+        self.num_prefix_tokens = 0 if window_size or rel_pos == 'decomposed' else 1
 
         self.rel_pos_grid = patch_grid(img_size, patch_size)
         self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
@@ -239,10 +240,10 @@ def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool) ->
     """
     if rel_pos not in (None, 'decomposed', *TABLES):
         raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None, 'decomposed', 'table' or 'shared_table'")
-    if rel_pos in TABLES and window_size:
+    if rel_pos == 'shared_table' and window_size:
         raise ValueError(
-            f'rel_pos={rel_pos!r} has a class token, which belongs to no window: '
-            f"set window_size=0 (not {window_size}), or rel_pos='decomposed'"
+            f"rel_pos='shared_table' is one table for the whole image, and window_size={window_size} needs its own: "
+            "use rel_pos='table', which every block starts from a shared one of a file, or window_size=0"
         )
     if rel_pos is None and not use_abs_pos:
         raise ValueError('use_abs_pos=False leaves no positions at all: set rel_pos')

@@ -227,3 +227,14 @@ def test_write_encoder__beit_under_its_own_names(tmp_path, target, suffix):
     assert set(written) == encoder
     for name, value in written.items():
         torch.testing.assert_close(value, source[name], rtol=0, atol=0)
+
+
+def test_load_pretrained__tables_in_the_grid_of_their_windows(tmp_path):
+    source = fine_tuned()
+    model = toy(window_size=2, global_blocks=(1,))
+    report = load_pretrained(model, save(tmp_path, source))
+    assert report.left_over['cls_token'] == 'the model has no class token (windows or relative positions)'
+    assert report.resized == {f'blocks.0.attn.{TABLE}': ((52, 2), (12, 2))}
+    small, whole = (block.attn.relative_position_bias_table.data for block in model.blocks)
+    torch.testing.assert_close(small, resample_table(source[f'blocks.0.attn.{TABLE}'], (4, 4), (2, 2)), rtol=0, atol=0)
+    torch.testing.assert_close(whole, source[f'blocks.1.attn.{TABLE}'], rtol=0, atol=0)

@@ -204,6 +204,28 @@ def test_frozen_blocks__shared_table_is_an_embedding():
     assert 'blocks.1.gamma_1' in trainable
 
 
+def test_table__in_windows_without_class_token():
+    """One bias per offset inside the window, by a plain loop."""
+    model = toy(rel_pos='table', window_size=2, global_blocks=(-1,))
+    for block in model.blocks:
+        torch.nn.init.normal_(block.attn.relative_position_bias_table)
+    assert model.num_prefix_tokens == 0
+    assert 'cls_token' not in model.state_dict()
+    rows = [len(block.attn.relative_position_bias_table) for block in model.blocks]
+    assert rows == [3 * 3 + 3, 3 * 3 + 3, 7 * 7 + 3]
+
+    attention, tokens = model.blocks[0].attn, torch.randn(5, 4, 24)
+    query, key, value = attention.qkv(tokens).reshape(5, 4, 3, 2, 12).permute(2, 0, 3, 1, 4)
+    scores = query @ key.transpose(-1, -2) / 12**0.5
+    for q in range(4):
+        for k in range(4):
+            row = (q // 2 - k // 2 + 1) * 3 + q % 2 - k % 2 + 1
+            scores[:, :, q, k] += attention.relative_position_bias_table[row]
+    expected = attention.proj((scores.softmax(-1) @ value).transpose(1, 2).reshape(5, 4, 24))
+    torch.testing.assert_close(attention(tokens, (2, 2)), expected)
+    assert model(torch.randn(2, 3, 32, 48))[0].shape == (2, 24, 4, 6)
+
+
 def test_pretrain_img_size__sizes_the_position_table():
     model = PlainViT(TOY, img_size=(64, 48), patch_size=8, pretrain_img_size=32, rel_pos='decomposed')
     assert model.pos_embed.shape == (1, 1 + 16, 24)
@@ -273,7 +295,7 @@ def test_param_depth__literal():
         (dict(variant='giant'), "variant='giant' is unknown"),
         (dict(variant=dict(embed_dim=8, depth=1)), 'exactly the keys'),
         (dict(rel_pos='learned'), "rel_pos='learned' is unknown"),
-        (dict(rel_pos='table', window_size=7), r"set window_size=0 \(not 7\), or rel_pos='decomposed'"),
+        (dict(rel_pos='shared_table', window_size=7), r"window_size=7 needs its own: use rel_pos='table'"),
         (dict(use_abs_pos=False), 'use_abs_pos=False leaves no positions at all'),
         (dict(layer_scale=0.0), 'layer_scale=0.0 would silence the branches'),
         (dict(out_indices=(12,)), 'out_indices names block 12, but the model has 12 blocks'),
