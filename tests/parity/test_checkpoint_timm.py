@@ -117,3 +117,17 @@ def test_timm_file__other_networks_are_refused(tmp_path, model, told):
     with pytest.raises(ValueError) as caught:
         load_pretrained(PlainViT(dict(embed_dim=48, depth=3, num_heads=3)), tmp_path / 'a.pth')
     assert told in str(caught.value)
+
+
+@torch.no_grad()
+def test_timm_file__deit3_has_no_position_for_the_class_token(tmp_path):
+    sizes = dict(img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=3)
+    theirs = randomise(timm.create_model('deit3_base_patch16_224', **sizes)).eval()
+    save(theirs, tmp_path / 'a.safetensors')
+    ours = PlainViT(
+        dict(embed_dim=48, depth=3, num_heads=3), img_size=64, patch_size=8, out_norm=True, layer_scale=1.0
+    ).eval()
+    report = load_pretrained(ours, tmp_path / 'a.safetensors')
+    assert report.resized == {'pos_embed': ((1, 64, 48), (1, 65, 48))}
+    images = torch.randn(2, 3, 64, 64)
+    assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
