@@ -8,8 +8,10 @@ from pretrain.decoder import MAEDecoder
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
+from pretrain.tokenizer import DiscreteVAE
 
 __all__ = [
+    'DiscreteVAE',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
