@@ -12,10 +12,12 @@ from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
+from pretrain.tokenizer import DiscreteVAE
 
 __all__ = [
     'BEiT',
     'DenoisingAutoencoder',
+    'DiscreteVAE',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
