@@ -158,17 +158,18 @@ def visible_count(mask: Tensor) -> int:
     return counts[0]
 
 
-def visible_index(mask: Tensor, visible: int) -> Tensor:
-    """Places of the visible patches, in their order.
+def split_places(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+    """Places of the visible and of the masked patches, each in their order.
 
     Args:
         mask: bool (B, L), True = masked.
-        visible: their number K per sample; given, so that no device has to be waited for.
+        visible: number K of visible patches per sample; given, so that no device has to be waited for.
 
     Returns:
-        int64 (B, K).
+        int64 (B, K) and (B, L - K).
     """
-    return mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :visible]
+    places = mask.to(torch.uint8).argsort(dim=1, stable=True)
+    return places[:, :visible], places[:, visible:]
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
