@@ -50,7 +50,7 @@ class UnlabelledImages(Dataset):
         # a Python object writes its reference count.
         self.paths = np.array([os.fsencode(path) for path in find_images(data_root)])
         token_pair = None if token_size is None else _pair(token_size)
-        self.make_views = ViewMaker(_pair(crop_size), crop, tuple(crop_scale), color_jitter, token_pair)
+        self.make_views = ViewMaker(_pair(crop_size), crop, crop_scale, color_jitter, token_pair)
         self._generator: torch.Generator | None = None
 
     def __len__(self) -> int:
