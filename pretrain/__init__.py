@@ -3,17 +3,22 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
+from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.data import UnlabelledImages
 from pretrain.decoder import MAEDecoder
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
+from pretrain.labelled import LabelledImages
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 
 __all__ = [
+    'EvalTransform',
+    'LabelledImages',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
     'SeedEachEpoch',
     'StopOnNonFinite',
+    'TrainTransform',
     'UnlabelledImages',
 ]
