@@ -3,16 +3,24 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
+from pretrain.accuracy import ClassAccuracy
 from pretrain.class_transforms import EvalTransform, TrainTransform
+from pretrain.classify import Classifier
 from pretrain.data import UnlabelledImages
 from pretrain.decoder import MAEDecoder
+from pretrain.finetune_optim import FinetuneOptim
+from pretrain.head import KeepHead
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.labelled import LabelledImages
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 
 __all__ = [
+    'ClassAccuracy',
+    'Classifier',
     'EvalTransform',
+    'FinetuneOptim',
+    'KeepHead',
     'LabelledImages',
     'MAEDecoder',
     'MaskedAutoencoder',
