@@ -4,20 +4,28 @@
 """
 
 from pretrain.accuracy import ClassAccuracy
+from pretrain.beit import BEiT
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.classify import Classifier
 from pretrain.data import UnlabelledImages
 from pretrain.decoder import MAEDecoder
+from pretrain.denoise import DenoisingAutoencoder
 from pretrain.finetune_optim import FinetuneOptim
 from pretrain.head import KeepHead
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.labelled import LabelledImages
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
+from pretrain.simmim import SimMIM
+from pretrain.targets import TokenTarget
+from pretrain.tokenizer import DiscreteVAE
 
 __all__ = [
+    'BEiT',
     'ClassAccuracy',
     'Classifier',
+    'DenoisingAutoencoder',
+    'DiscreteVAE',
     'EvalTransform',
     'FinetuneOptim',
     'KeepHead',
@@ -26,7 +34,9 @@ __all__ = [
     'MaskedAutoencoder',
     'PretrainOptim',
     'SeedEachEpoch',
+    'SimMIM',
     'StopOnNonFinite',
+    'TokenTarget',
     'TrainTransform',
     'UnlabelledImages',
 ]

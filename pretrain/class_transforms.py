@@ -13,7 +13,7 @@ from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor
 
 from pretrain.reading import seeded_libraries
-from pretrain.transforms import augment, resize
+from pretrain.transforms import augment, pair, resize
 
 # ImageNet's mean colour, which fills what RandAugment leaves empty.
 MEAN = (124, 116, 104)
@@ -83,8 +83,3 @@ class EvalTransform:
         resized = resize(image, enlarged)
         top, left = (round((there - wanted) / 2) for there, wanted in zip(enlarged, self.size, strict=True))
         return resized[:, top : top + self.size[0], left : left + self.size[1]].contiguous()
-
-
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a size given as one side or as both."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from backbones.data_folders import class_folders
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.images import find_images
-from pretrain.reading import WorkerGenerator, read_next
+from pretrain.reading import WorkerGenerator, path_array, read_next
 
 
 @DATASETS.register_module()
@@ -35,7 +35,7 @@ class LabelledImages(Dataset):
         classes = class_folders(data_root)
         files = [find_images(os.path.join(data_root, name)) for name in classes]
         self.metainfo: dict = dict(classes=classes)
-        self.paths = np.array([os.fsencode(path) for folder in files for path in folder])
+        self.paths = path_array(path for folder in files for path in folder)
         self.labels = np.repeat(np.arange(len(classes)), [len(folder) for folder in files])
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
         self.randomness = WorkerGenerator()

@@ -3,7 +3,7 @@
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import cv2
@@ -15,11 +15,20 @@ from torch.utils.data import get_worker_info
 from pretrain.images import read_image
 
 
+def path_array(paths: Iterable[str]) -> np.ndarray:
+    """Paths as one array of bytes.
+
+    A list of a million strings would be copied into every worker bit by bit, as reading a Python object writes its
+    reference count.
+    """
+    return np.array([os.fsencode(path) for path in paths])
+
+
 def read_next(paths: np.ndarray, index: int) -> tuple[Tensor, int]:
     """Read the image at ``index``, or the next one that can be read; each broken file is named in a warning.
 
     Args:
-        paths: paths as bytes (one array: a list would be copied into every worker bit by bit).
+        paths: see `path_array`.
         index: where to start.
 
     Returns:

@@ -83,7 +83,7 @@ def picture(model: MaskedAutoencoder, paths: Sequence[str | os.PathLike[str]], s
     for column, title in enumerate(titles):
         _write(heading, title, column * (size[1] + GAP))
     footing = np.full((HEADER, grid.shape[1], 3), 255, np.uint8)
-    _write(footing, footnote(model.norm_pix), 0)
+    _write(footing, footnote(model.target.norm_pix), 0)
     return np.concatenate([heading, grid, footing])
 
 

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, cv2.error) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'{args.out}: {len(args.images)} images. {footnote(model.norm_pix)}')
+    print(f'{args.out}: {len(args.images)} images. {footnote(model.target.norm_pix)}')
     return 0
 
 

@@ -48,7 +48,7 @@ def test_config__recipe_is_the_papers(name):
     assert (cfg.train_cfg.max_epochs, cfg.param_scheduler[0].end, cfg.param_scheduler[1].begin) == (800, 40, 40)
     decoder = model.decoder
     assert (decoder.embed.out_features, len(decoder.blocks), decoder.blocks[0].attn.num_heads) == (512, 8, 16)
-    assert (model.mask_ratio, model.norm_pix) == (0.75, True)
+    assert (model.mask, model.mask_ratio, model.target.norm_pix) == ('random', 0.75, True)
 
 
 @pytest.mark.parametrize('name', SIZES)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pretrain.masking import gather_tokens, masked_count, random_mask, visible_count, visible_index
+from pretrain.masking import gather_tokens, masked_count, random_mask, split_places, visible_count
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,17 @@ def test_random_mask__uniform_over_places_and_independent_between_samples():
     assert abs(neighbours - 0.09) < 0.01
 
 
-def test_visible_index__places_in_order():
+def test_split_places__in_order():
     mask = torch.tensor([[True, False, True, False, False], [False, True, False, True, False]])
-    assert visible_index(mask, 3).tolist() == [[1, 3, 4], [0, 2, 4]]
+    visible, masked = split_places(mask, 3)
+    assert visible.tolist() == [[1, 3, 4], [0, 2, 4]]
+    assert masked.tolist() == [[0, 2], [1, 3]]
 
 
-def test_visible_index__long_masks_stay_in_order():
+def test_split_places__long_masks_stay_in_order():
     mask = random_mask(3, 400, 0.6)
     expected = [[place for place in range(400) if not row[place]] for row in mask.tolist()]
-    assert visible_index(mask, 160).tolist() == expected
+    assert split_places(mask, 160)[0].tolist() == expected
 
 
 def test_gather_tokens__the_visible_ones():

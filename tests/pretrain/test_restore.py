@@ -32,7 +32,7 @@ def save(path, config=None, **changes):
 def test_load_autoencoder__the_model_that_was_saved(tmp_path):
     saved = save(tmp_path / 'a.pth')
     model = load_autoencoder(tmp_path / 'a.pth')
-    assert (model.mask_ratio, model.norm_pix, model.training) == (0.6, False, False)
+    assert (model.mask_ratio, model.target.norm_pix, model.training) == (0.6, False, False)
     assert model.data_preprocessor.mean.flatten().tolist() == [120, 110, 100]
     state = saved.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
