@@ -16,6 +16,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=2, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=True, begin=2, convert_to_iter_based=True),
 ]
-__average = dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-4, gamma=100)
+__average = dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10)
 custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite'), __average]
 default_hooks = dict(logger=dict(interval=10))

@@ -21,7 +21,7 @@ def test_none__leaves_images_and_makes_one_hot_targets():
 
 def test_label_smoothing__spreads_its_share():
     _, targets = BatchAugment(5, label_smoothing=0.1)(constant_images(), LABELS)
-    for row, label in zip(targets, LABELS, strict=True):
+    for row, label in zip(targets, LABELS.tolist(), strict=True):
         expected = [0.1 / 5 + 0.9 * (n == label) for n in range(5)]
         assert row.tolist() == pytest.approx(expected, rel=1e-5)
 

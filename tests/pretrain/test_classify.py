@@ -117,7 +117,11 @@ def test_tuned_blocks__frozen_ones_drop_nothing(tuned, random):
 
 def test_layer_decay__head_has_the_full_rate():
     rows = {row.name: row for row in decay_table(classifier(), DecayRule(1.0, 0.05, 0.5))}
-    assert (rows['head.weight'].lr, rows['fc_norm.weight'].lr, rows['backbone.blocks.2.mlp.fc1.weight'].lr) == (1, 1, 0.5)
+    assert (rows['head.weight'].lr, rows['fc_norm.weight'].lr, rows['backbone.blocks.2.mlp.fc1.weight'].lr) == (
+        1,
+        1,
+        0.5,
+    )
     assert (rows['backbone.cls_token'].lr, rows['backbone.cls_token'].weight_decay) == (0.5**4, 0)
     assert (rows['head.weight'].weight_decay, rows['head.bias'].weight_decay) == (0.05, 0)
 

@@ -72,6 +72,6 @@ def test_load_head__other_pooling_changes_nothing(tmp_path):
     _, path = saved(tmp_path, pool='class')
     new = classifier(32)
     before = new.head.weight.clone()
-    with pytest.raises(ValueError, match='has fc_norm.weight of shape none'):
+    with pytest.raises(ValueError, match=r'has fc_norm\.weight of shape none'):
         load_head(new, path)
     assert torch.equal(new.head.weight, before)

@@ -67,12 +67,12 @@ def test_dataset__hidden_folders_are_no_classes(root):
 
 
 def test_dataset__mistakes(root, tmp_path):
-    with pytest.raises(ValueError, match='no directory .*nowhere.* with a folder per class'):
+    with pytest.raises(ValueError, match=r'no directory .*nowhere.* with a folder per class'):
         evaluation(root / 'nowhere')
     with pytest.raises(ValueError, match='ant has no folder per class: move the images of class NAME to'):
         evaluation(root / 'ant')
     (root / 'dog').mkdir()
-    with pytest.raises(ValueError, match='1 of 4 class folders in .* hold no image: dog'):
+    with pytest.raises(ValueError, match=r'1 of 4 class folders in .* hold no image: dog'):
         evaluation(root)
     for name in ('ant', 'bee', 'dog'):
         shutil.rmtree(root / name)
