@@ -9,13 +9,19 @@ from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 from pretrain.tokenizer import DiscreteVAE
+from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
+from pretrain.tokenizer_training import TokenizerTraining
 
 __all__ = [
+    'AnnealTokenizer',
     'DiscreteVAE',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
     'SeedEachEpoch',
+    'SpreadCodes',
     'StopOnNonFinite',
+    'TokenizerTraining',
     'UnlabelledImages',
+    'WatchCodebook',
 ]
