@@ -6,7 +6,6 @@ Letters: B batch, V codes, h, w grid of codes, s stride.
 import math
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -30,9 +29,7 @@ class TokenizerTraining(BaseModel):
             config.
     """
 
-    def __init__(
-        self, tokenizer: dict | DiscreteVAE, data_preprocessor: dict | nn.Module | None = None
-    ) -> None:
+    def __init__(self, tokenizer: dict | DiscreteVAE, data_preprocessor: dict | nn.Module | None = None) -> None:
         super().__init__(data_preprocessor)
         self.tokenizer: DiscreteVAE = MODELS.build(tokenizer) if isinstance(tokenizer, dict) else tokenizer
         # Tensors, so that compiled graphs need not be made anew for each value; not in checkpoints, as the hook
