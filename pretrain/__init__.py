@@ -3,24 +3,34 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
+from pretrain.beit import BEiT
 from pretrain.data import UnlabelledImages
 from pretrain.decoder import MAEDecoder
+from pretrain.denoise import DenoisingAutoencoder
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
+from pretrain.simmim import SimMIM
+from pretrain.targets import TokenTarget
+from pretrain.token_cache import CachedTokenImages
 from pretrain.tokenizer import DiscreteVAE
 from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
 from pretrain.tokenizer_training import TokenizerTraining
 
 __all__ = [
     'AnnealTokenizer',
+    'BEiT',
+    'CachedTokenImages',
+    'DenoisingAutoencoder',
     'DiscreteVAE',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
     'SeedEachEpoch',
+    'SimMIM',
     'SpreadCodes',
     'StopOnNonFinite',
+    'TokenTarget',
     'TokenizerTraining',
     'UnlabelledImages',
     'WatchCodebook',
