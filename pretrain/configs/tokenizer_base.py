@@ -10,7 +10,6 @@ _base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
 custom_hooks = [
     dict(type='SeedEachEpoch'),
     dict(type='StopOnNonFinite'),
-    # The averaged weights are the state_dict of the checkpoints.
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
     dict(
         type='AnnealTokenizer',
