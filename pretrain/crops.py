@@ -59,9 +59,8 @@ def find_boxes(root: Path) -> dict[str, list[Box]]:
     ade = {} if coco else find_ade(root)
     missing = [part for part in PARTS if part not in (coco or ade)]
     if missing:
-        raise ValueError(
-            f'{root} has no {" and no ".join(missing)} part with labels. {known_layouts("coco")}\n{known_layouts("ade")}'
-        )
+        layouts = f'{known_layouts("coco")}\n{known_layouts("ade")}'
+        raise ValueError(f'{root} has no {" and no ".join(missing)} part with labels. {layouts}')
     if coco:
         return {part: list(coco_boxes(coco[part])) for part in PARTS}
     return {part: list(mask_boxes(ade[part])) for part in PARTS}
@@ -82,7 +81,9 @@ def mask_boxes(part: AdePart) -> Iterator[Box]:
     """List the boxes of the connected pieces (8 neighbours) of each class in each mask."""
     for mask_file in sorted(part.masks.glob('*.png')):
         mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
-        for label in set(np.unique(mask).tolist()) - IGNORED:
+        if mask is None:
+            raise ValueError(f'{mask_file} cannot be decoded: it is empty, broken or not an image')
+        for label in sorted(set(np.unique(mask).tolist()) - IGNORED):
             _, _, statistics, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8), connectivity=8)
             # Row 0 is the background.
             for left, top, width, height, _ in statistics[1:].tolist():

@@ -71,8 +71,18 @@ def test_losses_for_mask__masked_pixels_reach_the_target_only():
 def test_losses_for_mask__visible_patches_have_no_target():
     model = randomise(autoencoder(norm_pix=False))
     images, mask = torch.randn(2, 3, 24, 40), random_mask(2, 15, 0.6)
-    model.decoder.pred.register_forward_hook(lambda _, __, out: torch.where(mask[..., None], out, 1e4))
-    assert loss_for_mask(model, images, mask) < 1e3
+    seen = []
+    model.decoder.pred.register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    before = loss_for_mask(model, images, mask)
+    assert seen == [(2, 9, 192)]
+    visible = (~mask[0]).nonzero()[0].item()
+    top, left = 8 * (visible // 5), 8 * (visible % 5)
+    # What is visible is seen, so the predictions change; the truths they are compared with do not.
+    with torch.no_grad():
+        model.encoder.patch_embed.proj.weight.zero_()
+    blind = loss_for_mask(model, images, mask)
+    images[:1, :, top : top + 8, left : left + 8] += 1
+    assert loss_for_mask(model, images, mask) == blind != before
 
 
 def test_forward__encodes_visible_patches_only():
