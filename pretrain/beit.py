@@ -9,6 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from backbones.layers import Block
 from backbones.vit import PlainViT
 from pretrain.mask_tokens import encode_masked
 from pretrain.masked_model import MaskedImageModel
@@ -72,5 +73,6 @@ def init_beit(encoder: PlainViT) -> None:
         nn.init.trunc_normal_(encoder.cls_token, std=STD, a=-STD, b=STD)
     with torch.no_grad():
         for number, block in enumerate(encoder.blocks, start=1):
+            assert isinstance(block, Block)
             block.attn.proj.weight.div_(math.sqrt(2 * number))
             block.mlp.fc2.weight.div_(math.sqrt(2 * number))

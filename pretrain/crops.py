@@ -59,9 +59,8 @@ def find_boxes(root: Path) -> dict[str, list[Box]]:
     ade = {} if coco else find_ade(root)
     missing = [part for part in PARTS if part not in (coco or ade)]
     if missing:
-        raise ValueError(
-            f'{root} has no {" and no ".join(missing)} part with labels. {known_layouts("coco")}\n{known_layouts("ade")}'
-        )
+        layouts = f'{known_layouts("coco")}\n{known_layouts("ade")}'
+        raise ValueError(f'{root} has no {" and no ".join(missing)} part with labels. {layouts}')
     if coco:
         return {part: list(coco_boxes(coco[part])) for part in PARTS}
     return {part: list(mask_boxes(ade[part])) for part in PARTS}

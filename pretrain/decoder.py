@@ -1,6 +1,6 @@
 """The light decoder of MAE: visible tokens -> a prediction for every patch.
 
-Letters: B batch, H, W grid in patches, L = H * W patches, K visible, M wanted patches, D encoder width, E decoder width.
+Letters: B batch, H, W grid in patches, L = H * W patches, K visible, M wanted ones, D encoder and E decoder width.
 """
 
 import torch

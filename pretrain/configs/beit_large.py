@@ -1,7 +1,7 @@
 """BEiT ViT-L/16 on ImageNet-1k, 800 epochs, effective batch 2048.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/beit_large.py --launcher pytorch   (8 GPUs of 40 GB or more)
-The tokenizer as in beit_base.py. The paper reaches 85.2 % on ImageNet-1k after fine-tuning (the paper's number, not ours).
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/beit_large.py --launcher pytorch   (8 GPUs of 40 GB)
+The tokenizer as in beit_base.py. The paper: 85.2 % on ImageNet-1k, fine-tuned (the paper's number, not ours).
 """
 
 _base_ = ['_base_/beit.py', '_base_/recipe_beit.py', '_base_/runtime.py']
