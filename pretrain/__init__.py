@@ -19,8 +19,11 @@ from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
 from pretrain.tokenizer import DiscreteVAE
+from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
+from pretrain.tokenizer_training import TokenizerTraining
 
 __all__ = [
+    'AnnealTokenizer',
     'BEiT',
     'ClassAccuracy',
     'Classifier',
@@ -35,8 +38,11 @@ __all__ = [
     'PretrainOptim',
     'SeedEachEpoch',
     'SimMIM',
+    'SpreadCodes',
     'StopOnNonFinite',
     'TokenTarget',
+    'TokenizerTraining',
     'TrainTransform',
     'UnlabelledImages',
+    'WatchCodebook',
 ]
