@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 # Logits of one part: 4 MiB of float32, which stay in a core's cache. Four times more is as fast, and takes more memory.
 PART = 2**20
@@ -86,6 +87,20 @@ def _differentiate(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -
 
 
 chunked_attention.register_autograd(_differentiate, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.dense_mae.chunked_attention)
+def _flops(query: tuple[int, ...], *_shapes: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    """For `torch.utils.flop_counter`: query . key and attention . value."""
+    batch, heads, length, width = query
+    return 4 * batch * heads * length**2 * width
+
+
+@register_flop_formula(torch.ops.dense_mae.chunked_attention_backward)
+def _backward_flops(gradient: tuple[int, ...], *_shapes: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
+    """Twice those of the forward pass: what is computed a second time is not the model's."""
+    batch, heads, length, width = gradient
+    return 8 * batch * heads * length**2 * width
 
 
 def _weights(q: Tensor, k: Tensor, rows: Tensor, columns: Tensor, group: slice, part: slice) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import attend_chunked
 from backbones.attend import WAYS, attend, choose_way, folded_width
@@ -119,6 +120,14 @@ def test_chunked_attention__saves_its_inputs_and_output_only():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.shape[-1]), t)[1], lambda t: t):
         by('chunk')(*inputs)
     assert sorted(sizes) == [5, 6, 8, 8, 8, 8]
+
+
+def test_chunked_attention__counted_by_the_flop_counter():
+    inputs = inputs_of((5, 6))
+    with FlopCounterMode(display=False) as counter:
+        by('chunk')(*inputs).sum().backward()
+    # Two products of (2, 3) heads, 30 queries, 30 keys, 8 channels; four in the backward pass.
+    assert counter.get_total_flops() == (2 + 4) * 2 * (2 * 3) * 30 * 30 * 8
 
 
 @pytest.mark.parametrize(

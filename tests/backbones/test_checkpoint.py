@@ -237,6 +237,17 @@ def test_load_pretrained__other_channels_allowed(tmp_path):
     assert_equal(model, state | {'patch_embed.proj.weight': before['patch_embed.proj.weight']})
 
 
+def test_load_pretrained__positions_for_windows_from_a_plain_file(tmp_path):
+    state = weights()
+    torch.save({'model': state}, tmp_path / 'a.pth')
+    model = toy(window_size=2, window_abs_pos=True)
+    before = model.global_pos_embed.detach().clone()
+    report = load_pretrained(model, tmp_path / 'a.pth')
+    assert report.kept['global_pos_embed'] == 'pretrained without windows; the stretched positions start at zero'
+    assert torch.equal(model.global_pos_embed, before)
+    assert torch.equal(model.pos_embed, state['pos_embed'])
+
+
 @pytest.mark.parametrize('extra', ['blocks.0.gamma_1', 'blocks.0.attn.q_bias', 'dist_token', 'reg_token'])
 def test_load_pretrained__parts_without_a_place(tmp_path, extra):
     torch.save({'model': weights() | {extra: torch.ones(24)}}, tmp_path / 'a.pth')

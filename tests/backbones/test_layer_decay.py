@@ -346,3 +346,10 @@ def test_layer_wise_decay__absolute_eta_min_breaks_the_ratios():
     low, full, _ = list(lrs_over_time(schedule, 20))[-1]
     assert low == pytest.approx(0.2, rel=0.01)
     assert low / full == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.parametrize('preset', ['mae', 'vitdet'])
+def test_layer_wise_decay__positions_over_the_image_as_those_of_windows(preset):
+    model = Detector(window_size=2, window_abs_pos=True)
+    found = settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)
+    assert found['backbone.global_pos_embed'] == found['backbone.pos_embed'] == (0.1, 0.0)
