@@ -1,7 +1,7 @@
 """The same training by one process or by two: what each computes, saves and resumes. Torchrun starts this file.
 
-A global batch holds the same images whatever the number of processes, as mmengine's samplers deal them out in turn. Masks
-are drawn per image from its number, not from the process: the one thing that is arranged here for the comparison.
+A global batch holds the same images whatever the number of processes, as mmengine's samplers deal them out in turn.
+Crops are left out, and masks are drawn per image from its number, not from the process: arranged for the comparison.
 """
 
 import json
@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 import backbones  # noqa: F401
 import pretrain  # noqa: F401
+from backbones.layers import Mlp
 from pretrain import MaskedAutoencoder
 
 BATCH, STEPS = 4, 20
@@ -88,7 +89,11 @@ class Curve(Hook):
     priority = 'VERY_LOW'
 
     def __init__(self, count=False):
-        self.rows, self.logits, self.seeds, self.count = [], [], [], count
+        self.rows, self.logits, self.seeds, self.types, self.count = [], [], [], [], count
+
+    def before_run(self, runner):
+        mlp = next(module for module in runner.model.modules() if isinstance(module, Mlp))
+        mlp.register_forward_pre_hook(lambda mlp, inputs: self.types.append(str(mlp.fc1.weight.dtype)))
 
     def before_train_epoch(self, runner):
         self.seeds.append(all_gather_object(torch.initial_seed()))
@@ -192,7 +197,7 @@ def run(work_dir, *args, **kwargs):
     runner, curve = build(work_dir, *args, **kwargs)
     runner.train()
     if get_rank() == 0:
-        content = dict(rows=curve.rows, logits=curve.logits, seeds=curve.seeds)
+        content = dict(rows=curve.rows, logits=curve.logits, seeds=curve.seeds, types=curve.types)
         Path(work_dir, 'curve.json').write_text(json.dumps(content))
 
 
@@ -211,6 +216,12 @@ def accumulating(counts):
     )
 
 
+def in_bf16():
+    """An epoch of the autoencoder under autocast."""
+    optimizer = {**autoencoder()['optim_wrapper'], 'type': 'BF16OptimWrapper'}
+    return dict(optim_wrapper=optimizer, train_cfg=dict(by_epoch=True, max_epochs=1))
+
+
 WRAPPERS = {'ddp': dict(type='StaticDDP'), 'sharded': dict(type='ShardedModel')}
 
 
@@ -221,6 +232,8 @@ def two_processes(root, wrappers):
             run(root / f'{task}_{name}', task, WRAPPERS[name])
             run(root / f'{task}_{name}_resumed', task, WRAPPERS[name], root / f'{task}_one' / MIDDLE[task])
         run(root / f'accumulate_{name}', 'classifier', WRAPPERS[name], count=True, **accumulating(2))
+        if name == 'sharded':
+            run(root / 'bf16_sharded', 'autoencoder', {**WRAPPERS[name], 'param_dtype': 'bfloat16'}, **in_bf16())
 
 
 if __name__ == '__main__':
