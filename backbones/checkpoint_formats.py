@@ -84,9 +84,10 @@ FORMATS = (
         'dense-mae pretraining',
         'state_dict',
         prefix='encoder.',
-        sign='decoder.',
         others=(
             ('decoder.', 'decoder of the pretraining model'),
+            ('head.', 'head of the pretraining model'),
+            ('mask_token', 'mask token of pretraining'),
             ('data_preprocessor.', 'pixel mean and standard deviation'),
         ),
     ),

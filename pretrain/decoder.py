@@ -1,6 +1,6 @@
 """The light decoder of MAE: visible tokens -> a prediction for every patch.
 
-Letters: B batch, H, W grid in patches, L = H * W patches, K visible patches, D encoder width, E decoder width.
+Letters: B batch, H, W grid in patches, L = H * W patches, K visible, M wanted ones, D encoder and E decoder width.
 """
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from backbones.layers import LAYER_NORM_EPS, Block
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+from pretrain.masking import gather_tokens
 
 
 class MAEDecoder(nn.Module):
@@ -51,16 +52,17 @@ class MAEDecoder(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, latent: Tensor, index: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Predict every patch.
+    def forward(self, latent: Tensor, index: Tensor, grid: tuple[int, int], wanted: Tensor) -> Tensor:
+        """Predict patches.
 
         Args:
             latent: (B, 1 + K, D), class token first.
             index: int64 (B, K), places of the visible tokens in the grid.
             grid: (H, W).
+            wanted: int64 (B, M), places of the patches to predict; the last layer runs on these alone.
 
         Returns:
-            (B, L, out_dim).
+            (B, M, out_dim).
         """
         tokens = self.embed(latent)
         batch, _, width = tokens.shape
@@ -71,4 +73,4 @@ class MAEDecoder(nn.Module):
         tokens = torch.cat([tokens[:, :1], places], dim=1) + resample_pos_embed(self.pos_embed, self.grid, grid)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.pred(self.norm(tokens[:, 1:]))
+        return self.pred(self.norm(gather_tokens(tokens[:, 1:], wanted)))

@@ -1,4 +1,6 @@
-"""Optimizer of the MAE recipe: which parameters decay, and the learning rate under gradient accumulation."""
+"""Optimizer of the pretraining recipes: which parameters decay, and the learning rate under gradient accumulation."""
+
+from collections.abc import Collection
 
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
@@ -7,24 +9,25 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PretrainOptim:
-    """Build MAE's optimizer: two groups, and an lr that counts gradient accumulation.
+    """Build the optimizer of MAE and BEiT: two groups, and an lr that counts gradient accumulation.
 
-    The paper's rule is ``lr = blr * effective batch / 256``. mmengine scales by batch and processes when the config
+    MAE's rule is ``lr = blr * effective batch / 256``. mmengine scales by batch and processes when the config
     says ``auto_scale_lr=dict(enable=True, base_batch_size=256)``; it leaves out ``accumulative_counts``, which is
     multiplied here. So ``optimizer.lr`` in the config is the blr. Weight decay spares what has one axis (biases,
-    norms); class and mask token have three and decay, as in the published recipe.
+    norms); class and mask token have three and decay in MAE's recipe.
 
     Args:
         optim_wrapper_cfg: mmengine's ``optim_wrapper``, with ``optimizer`` inside.
-        paramwise_cfg: must be None.
+        paramwise_cfg: ``undecayed``, names of further parameters without weight decay (BEiT: its class token).
 
     Raises:
-        ValueError: ``paramwise_cfg`` is given, or the optimizer has no lr.
+        ValueError: ``paramwise_cfg`` has another key, or the optimizer has no lr.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        if paramwise_cfg:
-            raise ValueError(f'PretrainOptim sets its groups itself, remove paramwise_cfg={paramwise_cfg}')
+        self.undecayed = tuple((paramwise_cfg or {}).get('undecayed', ()))
+        if set(paramwise_cfg or {}) - {'undecayed'}:
+            raise ValueError(f'paramwise_cfg of PretrainOptim takes undecayed alone, not {dict(paramwise_cfg or {})}')
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.wrapper_cfg.pop('optimizer'))
         if 'lr' not in self.optimizer_cfg:
@@ -33,17 +36,23 @@ class PretrainOptim:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for the parameters of ``model`` (bare or in DDP) that require gradients."""
         accumulation = self.wrapper_cfg.get('accumulative_counts', 1)
-        groups = decay_groups(model)
+        groups = decay_groups(model, self.undecayed)
         optimizer = OPTIMIZERS.build(
             {**self.optimizer_cfg, 'params': groups, 'lr': self.optimizer_cfg['lr'] * accumulation}
         )
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.wrapper_cfg, 'optimizer': optimizer})
 
 
-def decay_groups(model: nn.Module) -> list[dict]:
-    """Split trainable parameters in those that decay (two or more axes) and those that do not."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {'params': [parameter for parameter in trainable if parameter.ndim > 1]},
-        {'params': [parameter for parameter in trainable if parameter.ndim <= 1], 'weight_decay': 0.0},
-    ]
+def decay_groups(model: nn.Module, undecayed: Collection[str] = ()) -> list[dict]:
+    """Split trainable parameters in those that decay (two or more axes) and those that do not.
+
+    Args:
+        model: the model.
+        undecayed: last parts of names, such as ``cls_token``, that do not decay either.
+    """
+    groups: list[dict] = [{'params': []}, {'params': [], 'weight_decay': 0.0}]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spared = parameter.ndim <= 1 or name.split('.')[-1] in undecayed
+            groups[spared]['params'].append(parameter)
+    return groups

@@ -5,7 +5,7 @@ Fewer GPUs: raise optim_wrapper.accumulative_counts by --cfg-options; the lr fol
 reach 86.9 % on ImageNet-1k after fine-tuning (the paper's number, not ours).
 """
 
-_base_ = ['_base_/mae.py']
+_base_ = ['_base_/mae.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
 model = dict(encoder=dict(variant='huge', patch_size=14))
 train_dataloader = dict(batch_size=128)

@@ -5,7 +5,7 @@ Fewer GPUs: raise optim_wrapper.accumulative_counts by --cfg-options; the lr fol
 ImageNet-1k after fine-tuning, 85.9 % with 1600 epochs (the paper's numbers, not ours).
 """
 
-_base_ = ['_base_/mae.py']
+_base_ = ['_base_/mae.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
 model = dict(encoder=dict(variant='large'))
 train_dataloader = dict(batch_size=128)

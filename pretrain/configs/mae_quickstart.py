@@ -3,7 +3,7 @@
 python tools/train.py pretrain/configs/mae_quickstart.py --data-root SHAPES/unlabelled
 """
 
-_base_ = ['_base_/mae.py']
+_base_ = ['_base_/mae.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
 model = dict(
     encoder=dict(variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128),

@@ -3,7 +3,7 @@
 python tools/train.py pretrain/configs/mae_tiny.py --data-root DIR
 """
 
-_base_ = ['_base_/mae.py']
+_base_ = ['_base_/mae.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
 model = dict(encoder=dict(variant='tiny'), decoder=dict(embed_dim=192, depth=2, num_heads=3))
 train_dataloader = dict(batch_size=32, num_workers=1, pin_memory=False)

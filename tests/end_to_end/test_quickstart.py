@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = 11
+COMMANDS = {'mae': 11, 'beit': 12}
 
 
-def quickstart(work_dir, scale='0.02'):
+def quickstart(work_dir, method, scale='0.02'):
     command = [sys.executable, str(ROOT / 'tools' / 'quickstart.py'), '--work-dir', str(work_dir), '--scale', scale]
+    command += ['--method', method]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 @pytest.mark.slow
-def test_quickstart__reports_both_tasks_and_continues_where_it_stopped(tmp_path):
-    first = quickstart(tmp_path)
+@pytest.mark.parametrize(('method', 'title'), [('mae', 'MAE'), ('beit', 'BEiT')])
+def test_quickstart__reports_both_tasks_and_continues_where_it_stopped(tmp_path, method, title):
+    first = quickstart(tmp_path, method)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert first.stdout.count(': done in ') == COMMANDS
+    assert first.stdout.count(': done in ') == COMMANDS[method]
     html = (tmp_path / 'report.html').read_text()
-    rows = re.findall(r'<td>(random weights|MAE-pretrained|gain)</td>((?:<td>[-+.\d]+</td>){4})', html)
-    assert [name for name, _ in rows] == ['random weights', 'MAE-pretrained', 'gain']
+    rows = re.findall(rf'<td>(random weights|{title}-pretrained|gain)</td>((?:<td>[-+.\d]+</td>){{4}})', html)
+    assert [name for name, _ in rows] == ['random weights', f'{title}-pretrained', 'gain']
     # curves, reconstruction, five scenes of three detection and of four segmentation pictures
     assert html.count('src="data:image/') == 2 + 5 * 3 + 5 * 4
     assert not re.findall(r'src="(?!data:)', html)
@@ -34,8 +36,10 @@ def test_quickstart__reports_both_tasks_and_continues_where_it_stopped(tmp_path)
     (tmp_path / 'done' / 'upernet_pretrained_evaluation.json').unlink()
     (tmp_path / 'report.html').unlink()
     checkpoints = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.pth')}
-    second = quickstart(tmp_path)
+    second = quickstart(tmp_path, method)
     assert second.returncode == 0, second.stdout + second.stderr
-    assert second.stdout.count(': done in ') == 1 and second.stdout.count(': done before') == 4
+    assert second.stdout.count(': done in ') == 1 and second.stdout.count(': done before') == (
+        4 if method == 'mae' else 5
+    )
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.pth')} == checkpoints
     assert (tmp_path / 'report.html').read_text() == html

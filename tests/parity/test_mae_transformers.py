@@ -8,6 +8,7 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from pretrain.mae import MaskedAutoencoder
+from pretrain.targets import Views
 from tests.helpers import randomise, relative_error
 
 RENAMED = {
@@ -74,11 +75,11 @@ def pair(norm_pix, mask_ratio, img_size=(32, 32)):
 
 @pytest.mark.parametrize('norm_pix', [False, True])
 @pytest.mark.parametrize('mask_ratio', [0.75, 0.3])
-def test_loss_for_mask__loss_and_gradients_of_transformers(norm_pix, mask_ratio):
+def test_losses_for_mask__loss_and_gradients_of_transformers(norm_pix, mask_ratio):
     ours, theirs = pair(norm_pix, mask_ratio)
     images = 2 * torch.randn(5, 3, 32, 32) + 1
     expected = theirs(images, noise=torch.rand(5, 16))
-    loss = ours.loss_for_mask(images, expected.mask.bool())
+    loss = ours.losses_for_mask(Views(images, 8), expected.mask.bool())['loss']
     loss.backward()
     expected.loss.backward()
     assert loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
@@ -109,5 +110,5 @@ def test_decoder__predictions_of_transformers_on_a_wide_grid():
     encoded = theirs.vit(images, noise=torch.rand(3, 16))
     expected = theirs.decoder(encoded.last_hidden_state, encoded.ids_restore).logits
     mask = encoded.mask.bool()
-    actual = ours._decode(images, mask, visible=6)
+    actual = ours.predict_patches(images, mask, 6, torch.arange(16).expand(3, -1))
     assert relative_error(actual, expected) < 1e-5

@@ -6,6 +6,7 @@ from tests.helpers import randomise, relative_error
 
 GRID = (3, 5)
 INDEX = torch.tensor([[0, 4, 7, 11], [1, 2, 13, 14]])
+ALL = torch.arange(15).expand(2, -1)
 
 
 def decoder(**sizes):
@@ -13,7 +14,15 @@ def decoder(**sizes):
 
 
 def test_decoder__predicts_every_patch():
-    assert decoder()(torch.randn(2, 5, 24), INDEX, GRID).shape == (2, 15, 48)
+    assert decoder()(torch.randn(2, 5, 24), INDEX, GRID, ALL).shape == (2, 15, 48)
+
+
+def test_decoder__predicts_the_wanted_patches_alone():
+    model, latent = randomise(decoder()), torch.randn(2, 5, 24)
+    wanted = torch.tensor([[3, 0], [14, 5]])
+    everything = model(latent, INDEX, GRID, ALL)
+    expected = torch.stack([everything[0, [3, 0]], everything[1, [14, 5]]])
+    assert torch.allclose(model(latent, INDEX, GRID, wanted), expected, atol=1e-6)
 
 
 def test_decoder__default_sizes_are_the_papers():
@@ -28,7 +37,7 @@ def test_decoder__default_sizes_are_the_papers():
 def test_decoder__without_blocks_is_token_plus_position():
     model = randomise(decoder(depth=0))
     latent = torch.randn(2, 5, 24)
-    actual = model(latent, INDEX, GRID)
+    actual = model(latent, INDEX, GRID, ALL)
     for sample in range(2):
         visible = INDEX[sample].tolist()
         for place in range(15):
@@ -45,7 +54,7 @@ def test_decoder__order_of_the_visible_tokens_does_not_matter():
     latent = torch.randn(2, 5, 24)
     shuffled = torch.tensor([2, 0, 3, 1])
     swapped = torch.cat([latent[:, :1], latent[:, 1:][:, shuffled]], dim=1)
-    assert relative_error(model(swapped, INDEX[:, shuffled], GRID), model(latent, INDEX, GRID)) < 1e-5
+    assert relative_error(model(swapped, INDEX[:, shuffled], GRID, ALL), model(latent, INDEX, GRID, ALL)) < 1e-5
 
 
 def test_decoder__fixed_sincos_positions_are_not_trained():
@@ -59,8 +68,9 @@ def test_decoder__other_grid_resamples_positions():
     model, other = randomise(decoder()), MAEDecoder(24, 48, (4, 7), embed_dim=16, depth=2, num_heads=4)
     state = {**model.state_dict(), 'pos_embed': resample_pos_embed(model.pos_embed, GRID, (4, 7))}
     other.load_state_dict(state)
-    latent = torch.randn(2, 5, 24)
-    assert torch.equal(model(latent, INDEX, (4, 7)), other(latent, INDEX, (4, 7)))
+    latent, all_of_them = torch.randn(2, 5, 24), torch.arange(28).expand(2, -1)
+    expected = other(latent, INDEX, (4, 7), all_of_them)
+    assert torch.equal(model(latent, INDEX, (4, 7), all_of_them), expected)
 
 
 def test_decoder__initialised_as_the_paper():

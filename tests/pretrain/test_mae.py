@@ -6,6 +6,7 @@ from backbones.vit import PlainViT
 from pretrain.mae import MaskedAutoencoder
 from pretrain.masking import random_mask
 from pretrain.patches import normalise_patches, patchify
+from pretrain.targets import Views
 from tests.helpers import randomise
 
 SMALL = dict(embed_dim=24, depth=2, num_heads=3)
@@ -20,16 +21,29 @@ def autoencoder(**changes):
     return MaskedAutoencoder(encoder(), sizes, **{'mask_ratio': 0.6, **changes})
 
 
+def everywhere(mask):
+    return torch.arange(mask.shape[1]).expand(len(mask), -1)
+
+
+def loss_for_mask(model, images, mask):
+    return model.losses_for_mask(Views(images, 8), mask)['loss']
+
+
+def decode(model, images, mask, visible):
+    """Predictions for all patches."""
+    return model.predict_patches(images, mask, visible, everywhere(mask))
+
+
 def loop_loss(model, images, mask):
     """Loss by plain loops over pixels, from the model's predictions."""
-    predictions = model._decode(images, mask, int((~mask[0]).sum())).detach().double()
+    predictions = decode(model, images, mask, int((~mask[0]).sum())).detach().double()
     errors = []
     for sample in range(len(images)):
         for place in range(15):
             row, column = divmod(place, 5)
             patch = images[sample, :, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8].double()
             values = torch.tensor([patch[c, y, x] for y in range(8) for x in range(8) for c in range(3)])
-            if model.norm_pix:
+            if model.target.norm_pix:
                 variance = sum((v - values.mean()) ** 2 for v in values) / (len(values) - 1)
                 values = (values - values.mean()) / (variance + 1e-6) ** 0.5
             if mask[sample, place]:
@@ -38,27 +52,37 @@ def loop_loss(model, images, mask):
 
 
 @pytest.mark.parametrize('norm_pix', [False, True])
-def test_loss_for_mask__equals_loops_over_masked_patches(norm_pix):
+def test_losses_for_mask__equals_loops_over_masked_patches(norm_pix):
     model = randomise(autoencoder(norm_pix=norm_pix))
     images, mask = 2 * torch.randn(2, 3, 24, 40) + 1, random_mask(2, 15, 0.6)
-    assert model.loss_for_mask(images, mask).item() == pytest.approx(loop_loss(model, images, mask), rel=1e-5)
+    assert loss_for_mask(model, images, mask).item() == pytest.approx(loop_loss(model, images, mask), rel=1e-5)
 
 
-def test_loss_for_mask__masked_pixels_reach_the_target_only():
+def test_losses_for_mask__masked_pixels_reach_the_target_only():
     model = randomise(autoencoder(norm_pix=False))
     images, mask = torch.randn(2, 3, 24, 40), torch.zeros(2, 15, dtype=torch.bool)
     mask[:, 6:] = True
     changed = images.clone()
     changed[:, :, 16:] += 1
-    assert torch.equal(model._decode(images, mask, 6), model._decode(changed, mask, 6))
-    assert model.loss_for_mask(images, mask) != model.loss_for_mask(changed, mask)
+    assert torch.equal(decode(model, images, mask, 6), decode(model, changed, mask, 6))
+    assert loss_for_mask(model, images, mask) != loss_for_mask(model, changed, mask)
 
 
-def test_loss_for_mask__visible_patches_have_no_target():
+def test_losses_for_mask__visible_patches_have_no_target():
     model = randomise(autoencoder(norm_pix=False))
     images, mask = torch.randn(2, 3, 24, 40), random_mask(2, 15, 0.6)
-    model.decoder.pred.register_forward_hook(lambda _, __, out: torch.where(mask[..., None], out, 1e4))
-    assert model.loss_for_mask(images, mask) < 1e3
+    seen = []
+    model.decoder.pred.register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    before = loss_for_mask(model, images, mask)
+    assert seen == [(2, 9, 192)]
+    visible = (~mask[0]).nonzero()[0].item()
+    top, left = 8 * (visible // 5), 8 * (visible % 5)
+    # What is visible is seen, so the predictions change; the truths they are compared with do not.
+    with torch.no_grad():
+        model.encoder.patch_embed.proj.weight.zero_()
+    blind = loss_for_mask(model, images, mask)
+    images[:1, :, top : top + 8, left : left + 8] += 1
+    assert loss_for_mask(model, images, mask) == blind != before
 
 
 def test_forward__encodes_visible_patches_only():
@@ -119,7 +143,7 @@ def test_predict__raw_pixels_are_the_predictions():
     model = randomise(autoencoder(norm_pix=False))
     images = torch.randn(2, 3, 24, 40)
     results = model(images, mode='predict')
-    patches = model._decode(images, torch.stack([r.mask for r in results]), 6)
+    patches = decode(model, images, torch.stack([r.mask for r in results]), 6)
     assert [r.mask.sum().item() for r in results] == [9, 9]
     assert results[1].reconstruction.shape == (3, 24, 40)
     # Patch 7 is row 1, column 2; its vector runs over rows, columns, channels.
@@ -131,7 +155,7 @@ def test_predict__normalised_pixels_borrow_the_patch_statistics():
     model = randomise(autoencoder(norm_pix=True))
     images = 3 * torch.randn(2, 3, 24, 40) + 2
     results = model(images, mode='predict')
-    vector = model._decode(images, torch.stack([r.mask for r in results]), 6)[1, 7]
+    vector = decode(model, images, torch.stack([r.mask for r in results]), 6)[1, 7]
     patch = images[1, :, 8:16, 16:24]
     expected = vector.reshape(8, 8, 3).permute(2, 0, 1) * (patch.var() + 1e-6).sqrt() + patch.mean()
     assert torch.allclose(results[1].reconstruction[:, 8:16, 16:24], expected, atol=1e-5)

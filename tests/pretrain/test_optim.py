@@ -78,8 +78,18 @@ def test_pretrain_optim__mae_decays_tokens_and_matrices_only():
     assert 'encoder.pos_embed' not in table
 
 
+def test_pretrain_optim__undecayed_parameters_of_beit():
+    sizes = dict(embed_dim=24, depth=1, num_heads=3)
+    model = MaskedAutoencoder(dict(type='PlainViT', variant=sizes, img_size=32, out_norm=True), dict(depth=1))
+    spared = wrapper_cfg(paramwise_cfg=dict(undecayed=['cls_token', 'pos_embed']))
+    tables = [settings(model, build_optim_wrapper(model, cfg).optimizer) for cfg in (wrapper_cfg(), spared)]
+    changed = {name for name in tables[0] if tables[0][name] != tables[1][name]}
+    assert changed == {'encoder.cls_token'}
+    assert tables[1]['encoder.cls_token'][1] == 0
+
+
 def test_pretrain_optim__refuses_paramwise_cfg():
-    with pytest.raises(ValueError, match='remove paramwise_cfg'):
+    with pytest.raises(ValueError, match='takes undecayed alone'):
         build_optim_wrapper(Toy(), wrapper_cfg(paramwise_cfg=dict(norm_decay_mult=0)))
 
 

@@ -3,14 +3,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain.restore import build_autoencoder
+from pretrain.hand_masks import drawn_masks
+from pretrain.restore import build_model
+from pretrain.transforms import resize
 from pretrain.visualize import GAP, GREY, HEADER, fit_image, footnote, picture, reconstruct
 from tests.helpers import randomise
-from tests.pretrain.test_restore import model_config
+from tests.pretrain.test_restore import configs_of_all, model_config, small_tokenizer
 
 
 def autoencoder(norm_pix=False):
-    model = build_autoencoder({**model_config(), 'norm_pix': norm_pix}).eval()
+    model = build_model({**model_config(), 'norm_pix': norm_pix}).eval()
     randomise(model.encoder)
     randomise(model.decoder)
     return model
@@ -22,7 +24,7 @@ def images():
 
 def test_reconstruct__visible_patches_stay_and_holes_are_grey():
     shown = images()
-    masked, filled = reconstruct(autoencoder(), shown)
+    (_, masked), (_, filled) = reconstruct(autoencoder(), shown)
     for image, before, after in zip(shown, masked, filled, strict=True):
         grey = 0
         for place in range(15):
@@ -43,7 +45,7 @@ def test_reconstruct__predictions_in_grey_levels():
         model.decoder.pred.weight.zero_()
         # Vectors run over rows, columns, channels: one value per channel.
         model.decoder.pred.bias.copy_(torch.tensor([1.0, 0.5, -1.0]).repeat(64))
-    masked, filled = reconstruct(model, shown)
+    (_, masked), (_, filled) = reconstruct(model, shown)
     holes = (masked != shown).any(dim=1)
     # mean + deviation * value: 120 + 60, 110 + 25, 100 - 40
     assert filled.permute(0, 2, 3, 1)[holes].unique(dim=0).tolist() == [[180, 135, 60]]
@@ -55,7 +57,7 @@ def test_reconstruct__normalised_pixels_shown_with_the_patchs_own_statistics():
     with torch.no_grad():
         model.decoder.pred.weight.zero_()
         model.decoder.pred.bias.zero_()
-    masked, filled = reconstruct(model, shown)
+    (_, masked), (_, filled) = reconstruct(model, shown)
     holes = (masked == GREY).all(dim=1)
     for value, rows in ((90, slice(0, 8)), (160, slice(8, 24))):
         # A pattern of zero is the patch's mean, taken over all channels of the normalised image.
@@ -70,7 +72,7 @@ def test_reconstruct__seed_decides_and_leaves_pytorchs_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first, again, other = (reconstruct(model, shown, seed)[0] for seed in (0, 0, 1))
+    first, again, other = (reconstruct(model, shown, seed=seed)[0][1] for seed in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -98,7 +100,7 @@ def test_picture__one_row_per_image_three_columns(tmp_path):
     top = HEADER + 24 + GAP
     assert np.array_equal(drawn[top : top + 24, :40], pixels[1])
     shown = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    for column, expected in enumerate(reconstruct(model, shown), start=1):
+    for column, (_, expected) in enumerate(reconstruct(model, shown), start=1):
         tile = drawn[top : top + 24, column * (40 + GAP) :][:, :40]
         assert np.array_equal(tile, expected[1].permute(1, 2, 0).numpy())
 
@@ -110,6 +112,55 @@ def test_picture__headings_and_footnote_are_drawn(tmp_path):
     assert not np.array_equal(drawn[-HEADER:], other[-HEADER:])
 
 
-def test_footnote__tells_what_is_borrowed():
-    assert 'taken from the original' in footnote(norm_pix=True)
-    assert 'original' not in footnote(norm_pix=False)
+def test_footnote__tells_what_is_borrowed(tmp_path):
+    assert 'taken from the original' in footnote(autoencoder(norm_pix=True))
+    assert 'original' not in footnote(autoencoder(norm_pix=False))
+    small_tokenizer(tmp_path / 't.pth')
+    assert 'visual tokens' in footnote(build_model(configs_of_all(tmp_path / 't.pth')[3]))
+
+
+def test_reconstruct__masks_of_the_callers():
+    masks = drawn_masks(2, (3, 5), 'random', [0.4, 0.8], seed=7)
+    columns = reconstruct(autoencoder(), images(), masks)
+    assert [title for title, _ in columns] == ['masked 40%', 'restored', 'masked 80%', 'restored']
+    for (_, shown), mask in zip(columns[::2], masks.values(), strict=True):
+        grey = (shown == GREY).all(dim=1)[:, ::8, ::8].flatten(1)
+        assert torch.equal(grey, mask)
+
+
+def test_reconstruct__denoising_shows_the_noise_and_predicts_everywhere():
+    model = randomise(build_model(configs_of_all('unused')[1])).eval()
+    model.data_preprocessor.mean.fill_(100)
+    model.data_preprocessor.std.fill_(40)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.fill_(0.5)
+    grey = torch.full((2, 3, 24, 40), 100, dtype=torch.uint8)
+    (title, noisy), (_, restored) = reconstruct(model, grey)
+    assert title == 'noise of 0.5'
+    # 0.5 deviations of 40 levels.
+    assert noisy.float().std().item() == pytest.approx(20, rel=0.05)
+    assert (restored == 120).all()
+    with pytest.raises(ValueError, match='adds noise and hides no patch'):
+        reconstruct(model, grey, {'by hand': torch.ones(2, 15, dtype=torch.bool)})
+
+
+def test_reconstruct__tokens_are_drawn_by_the_tokenizer(tmp_path):
+    tokenizer = small_tokenizer(tmp_path / 't.pth')
+    model = randomise(build_model(configs_of_all(tmp_path / 't.pth')[3])).eval()
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(12) == 7)
+    shown = images()
+    mask = drawn_masks(2, (3, 5), 'random', [0.4], seed=7)
+    (title, limit), _, (_, restored) = reconstruct(model, shown, mask)
+    assert title == "the tokenizer's limit"
+    # A code per patch of 8: the tokenizer of stride 4 sees half the size.
+    small = [Image.fromarray(each.permute(1, 2, 0).numpy()).resize((20, 12), Image.LANCZOS) for each in shown]
+    truth = tokenizer.encode(
+        torch.stack([torch.from_numpy(np.array(each)) for each in small]).permute(0, 3, 1, 2) / 255
+    )
+    guess = truth.where(~next(iter(mask.values())).reshape(2, 3, 5), torch.tensor(7))
+    for ids, column in ((truth, limit), (guess, restored)):
+        drawn = (tokenizer.decode(ids) * 255).round().byte()
+        assert torch.equal(column, torch.stack([resize(each, (24, 40)) for each in drawn]))

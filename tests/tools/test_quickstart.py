@@ -4,24 +4,37 @@ from pathlib import Path
 
 import pytest
 
+from tools.methods import BEIT, MAE, METHODS
 from tools.quickstart import Budget, keep_budget, main, plan
 from tools.report.quickstart import Results
 
 
-def commands(budget):
-    return {each.name: list(each.argv) for _, group in plan(Results(Path('W')), budget) for each in group}
+def commands(budget, method=MAE):
+    return {each.name: list(each.argv) for _, group in plan(Results(Path('W'), method), budget) for each in group}
 
 
+@pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize('model', ['mask_rcnn', 'upernet'])
-def test_plan__arms_differ_in_nothing_but_the_start(model):
-    planned = commands(Budget())
+def test_plan__arms_differ_in_nothing_but_the_start(model, method):
+    budget = Budget.of(method, seed=0)
+    planned = commands(budget, method)
     random, pretrained = planned[f'{model}_random'], planned[f'{model}_pretrained']
     assert len(random) == len(pretrained)
     different = {(a, b) for a, b in zip(random, pretrained, strict=True) if a != b}
     assert different == {
-        ('random', f'W/mae/epoch_{Budget().epochs}.pth'),
+        ('random', f'W/{method.name}/epoch_{budget.epochs}.pth'),
         (f'W/{model}_random', f'W/{model}_pretrained'),
     }
+
+
+def test_plan__beit_trains_a_tokenizer_and_predicts_its_tokens():
+    planned = commands(Budget.of(BEIT, seed=0), BEIT)
+    order = list(planned)
+    assert order.index('tokenizer') < order.index('beit') < order.index('mask_rcnn_random')
+    assert f'model.target.tokenizer=W/tokenizer/epoch_{BEIT.tokenizer_epochs}.pth' in planned['beit']
+    for name in ('mask_rcnn_random', 'upernet_pretrained', 'upernet_random_evaluation'):
+        assert 'model.backbone.rel_pos=table' in planned[name]
+    assert 'tokenizer' not in commands(Budget())
 
 
 def test_plan__seed_reaches_the_scenes_and_every_training():
@@ -31,7 +44,7 @@ def test_plan__seed_reaches_the_scenes_and_every_training():
 
 
 def test_scaled__less_of_everything_but_never_nothing():
-    assert Budget(images=100, unlabelled=1000, epochs=20, iterations=200).scaled(0.1) == Budget(10, 100, 8, 20)
+    assert Budget(100, 1000, 20, 10, 200).scaled(0.1) == Budget(10, 100, 8, 1, 20)
     smallest = Budget().scaled(0.0)
     assert min(smallest.images, smallest.unlabelled, smallest.epochs, smallest.iterations) > 0
     assert Budget().scaled(1.0) == Budget()
@@ -40,8 +53,10 @@ def test_scaled__less_of_everything_but_never_nothing():
 def test_keep_budget__another_budget_in_the_same_place_is_refused(tmp_path):
     keep_budget(tmp_path, Budget())
     keep_budget(tmp_path, Budget())
-    with pytest.raises(ValueError, match='another --scale or --seed: use another --work-dir'):
+    with pytest.raises(ValueError, match='another --method, --scale or --seed: use another --work-dir'):
         keep_budget(tmp_path, Budget(seed=1))
+    with pytest.raises(ValueError, match='another --method'):
+        keep_budget(tmp_path, Budget(), BEIT.name)
 
 
 def test_main__refused_work_dir_is_a_message_and_exit_code_1(tmp_path, capsys):

@@ -7,17 +7,18 @@ from pathlib import Path
 import cv2
 from numpy import ndarray
 
+from tools.methods import MAE, Method
 from tools.report import curves, page
 from tools.report.labels import CocoScenes, read_class_map
 from tools.report.overlays import class_colours, draw_classes, draw_instances, enlarge
 
-ARMS = {'random': 'random weights', 'pretrained': 'MAE-pretrained'}
+ARMS = ('random', 'pretrained')
 SCENES_SHOWN = 5
 OBJECTS_SHOWN = 3
 TITLE = 'Does pretraining help?'
 SUBTITLE = (
-    'A plain ViT learns from unlabelled scenes by filling in masked patches. Then it becomes the backbone of a '
-    'detector and of a segmentor, which are trained on few labelled scenes; next to them, the same from random weights.'
+    'A plain ViT learns from unlabelled scenes {idea}. Then it becomes the backbone of a detector and of a segmentor, '
+    'which are trained on few labelled scenes; next to them, the same from random weights.'
 )
 FAIRNESS = (
     'Both rows have the same labelled scenes, iterations, learning rate and seed. In percent, on scenes that no '
@@ -27,9 +28,10 @@ FAIRNESS = (
 
 @dataclass(frozen=True)
 class Results:
-    """Where tools/quickstart.py puts things, below its working directory."""
+    """Where tools/quickstart.py puts things, below its working directory, for a method."""
 
     root: Path
+    method: Method = MAE
 
     @property
     def shapes(self) -> Path:
@@ -38,8 +40,18 @@ class Results:
 
     @property
     def pretraining(self) -> Path:
-        """The run of the masked autoencoder."""
-        return self.root / 'mae'
+        """The run of the pretraining."""
+        return self.root / self.method.name
+
+    @property
+    def tokenizer(self) -> Path:
+        """The run of the image tokenizer, for methods that have one."""
+        return self.root / 'tokenizer'
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each arm is called."""
+        return {'random': 'random weights', 'pretrained': f'{self.method.title}-pretrained'}
 
     @property
     def reconstruction(self) -> Path:
@@ -66,7 +78,7 @@ def write_report(results: Results, commands: list[str]) -> Path:
         page.section('Commands', 'Everything above comes from these.', page.listing(commands)),
     ]
     out = results.root / 'report.html'
-    out.write_text(page.page(TITLE, SUBTITLE, sections))
+    out.write_text(page.page(TITLE, SUBTITLE.format(idea=results.method.idea), sections))
     return out
 
 
@@ -74,7 +86,7 @@ def scores(results: Results) -> str:
     """Table of all metrics: one row per arm, and their difference."""
     rows = {arm: read_scores(results, arm) for arm in ARMS}
     header = ['backbone starts from', *rows['random']]
-    body = [[title, *(f'{value:.1f}' for value in rows[arm].values())] for arm, title in ARMS.items()]
+    body = [[title, *(f'{value:.1f}' for value in rows[arm].values())] for arm, title in results.titles.items()]
     gain = [f'{rows["pretrained"][name] - rows["random"][name]:+.1f}' for name in rows['random']]
     return page.section('Result', FAIRNESS, page.table(header, [*body, ['gain', *gain]]))
 
@@ -89,10 +101,18 @@ def read_scores(results: Results, arm: str) -> dict[str, float]:
 
 def loss_curves(results: Results) -> str:
     """Loss of the pretraining and of both fine-tunings."""
-    panels = [('MAE pretraining', {'pretraining': curves.read_scalars(results.pretraining)['loss']})]
+    panels = [
+        (f'{results.method.title} pretraining', {'pretraining': curves.read_scalars(results.pretraining)['loss']})
+    ]
     for model, title in (('mask_rcnn', 'Mask R-CNN'), ('upernet', 'UperNet')):
         panels.append(
-            (title, {name: curves.read_scalars(results.training(model, arm))['loss'] for arm, name in ARMS.items()})
+            (
+                title,
+                {
+                    name: curves.read_scalars(results.training(model, arm))['loss']
+                    for arm, name in results.titles.items()
+                },
+            )
         )
     body = page.picture(curves.draw_curves(panels), 'png', 'loss curves')
     return page.section('Training loss', 'Averaged over the last iterations; less is better.', body)
@@ -100,13 +120,8 @@ def loss_curves(results: Results) -> str:
 
 def reconstructions(results: Results) -> str:
     """The picture of tools/reconstruct.py."""
-    text = (
-        'Validation scenes with three of four patches hidden, and what the autoencoder fills in. It predicts each '
-        "patch's structure; the mean and contrast of a filled patch are taken from the original."
-    )
-    return page.section(
-        'Reconstruction', text, page.picture(results.reconstruction.read_bytes(), 'png', 'masked scenes')
-    )
+    picture = page.picture(results.reconstruction.read_bytes(), 'png', 'masked scenes')
+    return page.section('Reconstruction', results.method.picture, picture)
 
 
 def detections(results: Results) -> str:
@@ -126,7 +141,7 @@ def detections(results: Results) -> str:
     text = (
         f'The {OBJECTS_SHOWN} surest objects of each detector, with their scores: a budget of minutes leaves these low.'
     )
-    header = ['ground truth', *ARMS.values()]
+    header = ['ground truth', *results.titles.values()]
     return page.section('Detection: Mask R-CNN', text, page.legend(colours) + page.grid(header, rows))
 
 
@@ -143,7 +158,7 @@ def segmentations(results: Results) -> str:
         drawn = [enlarge(image), *(draw_classes(image, each, list(colours.values())) for each in maps)]
         rows.append([page.photo(each, 'classes in a scene') for each in drawn])
     text = 'The class of every pixel, backgrounds included.'
-    header = ['scene', 'ground truth', *ARMS.values()]
+    header = ['scene', 'ground truth', *results.titles.values()]
     return page.section('Segmentation: UperNet', text, page.legend(colours) + page.grid(header, rows))
 
 

@@ -1,0 +1,17 @@
+"""Logs, checkpoints and processes of pretraining."""
+
+default_scope = 'mmengine'
+custom_imports = dict(imports=['backbones', 'pretrain'])
+
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=50),
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
+)
+custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite')]
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+randomness = dict(seed=0)
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)

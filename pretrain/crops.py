@@ -1,0 +1,155 @@
+"""Objects cut out of a detection or segmentation data set: a small labelled set to judge features on."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from backbones.data_layout import AdePart, CocoPart, find_ade, find_coco, known_layouts
+from pretrain.images import read_image
+
+PARTS = ('train', 'val')
+# Labels of segmentation masks that stand for no class.
+IGNORED = {0, 255}
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object: its image, its class, and its box (left, top, width, height) in pixels."""
+
+    image: Path
+    label: str
+    place: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which objects to cut out, and how.
+
+    Attributes:
+        min_size: least width and height of a box in pixels.
+        margin: share of the box added on each side.
+        min_count: classes with fewer objects than this, in training or validation, are left out.
+        max_count: objects taken per class and part, spread over the images; 0 takes all.
+        classes: the classes to take; empty takes all.
+    """
+
+    min_size: int = 24
+    margin: float = 0.1
+    min_count: int = 5
+    max_count: int = 0
+    classes: tuple[str, ...] = ()
+
+
+def find_boxes(root: Path) -> dict[str, list[Box]]:
+    """List the objects of a data set in COCO or ADE20K layout, per part ('train', 'val').
+
+    In segmentation masks, each connected piece of a class is an object.
+
+    Raises:
+        ValueError: the directory has neither layout, or lacks a part.
+    """
+    coco = find_coco(root)
+    ade = {} if coco else find_ade(root)
+    missing = [part for part in PARTS if part not in (coco or ade)]
+    if missing:
+        layouts = f'{known_layouts("coco")}\n{known_layouts("ade")}'
+        raise ValueError(f'{root} has no {" and no ".join(missing)} part with labels. {layouts}')
+    if coco:
+        return {part: list(coco_boxes(coco[part])) for part in PARTS}
+    return {part: list(mask_boxes(ade[part])) for part in PARTS}
+
+
+def coco_boxes(part: CocoPart) -> Iterator[Box]:
+    """List the boxes of a COCO annotation file but for crowds."""
+    content = json.loads(part.annotations.read_text(encoding='utf-8'))
+    names = {category['id']: category['name'] for category in content['categories']}
+    files = {image['id']: part.images / image['file_name'] for image in content['images']}
+    for entry in content['annotations']:
+        if not entry.get('iscrowd', 0):
+            left, top, width, height = (round(value) for value in entry['bbox'])
+            yield Box(files[entry['image_id']], names[entry['category_id']], (left, top, width, height))
+
+
+def mask_boxes(part: AdePart) -> Iterator[Box]:
+    """List the boxes of the connected pieces (8 neighbours) of each class in each mask."""
+    for mask_file in sorted(part.masks.glob('*.png')):
+        mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
+        for label in set(np.unique(mask).tolist()) - IGNORED:
+            _, _, statistics, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8), connectivity=8)
+            # Row 0 is the background.
+            for left, top, width, height, _ in statistics[1:].tolist():
+                name = part.classes[label - 1]
+                yield Box(part.images / f'{mask_file.stem}{part.image_suffix}', name, (left, top, width, height))
+
+
+def select(boxes: dict[str, list[Box]], selection: Selection) -> dict[str, list[Box]]:
+    """Choose objects that are large enough, of classes that are frequent enough in both parts.
+
+    Raises:
+        ValueError: a class asked for is not there, or fewer than two classes are left.
+    """
+    known = {box.label for part in boxes.values() for box in part}
+    absent = [name for name in selection.classes if name not in known]
+    if absent:
+        raise ValueError(f'no object of class {", ".join(absent)}; there are {", ".join(sorted(known))}')
+    wanted = set(selection.classes) or known
+    large = {
+        part: [box for box in each if box.label in wanted and min(box.place[2:]) >= selection.min_size]
+        for part, each in boxes.items()
+    }
+    counts = {part: Counter(box.label for box in each) for part, each in large.items()}
+    kept = {name for name in wanted if all(count[name] >= selection.min_count for count in counts.values())}
+    if len(kept) < 2:
+        raise ValueError(
+            f'{len(kept)} classes have {selection.min_count} objects of {selection.min_size} pixels or more in both '
+            'parts, and it takes two: lower min_count or min_size'
+        )
+    return {part: list(_limit(each, kept, selection.max_count)) for part, each in large.items()}
+
+
+def _limit(boxes: Iterable[Box], kept: set[str], max_count: int) -> Iterator[Box]:
+    """Take ``max_count`` boxes of each kept class at equal distances in the list, all where it is 0."""
+    by_label = defaultdict(list)
+    for box in boxes:
+        if box.label in kept:
+            by_label[box.label].append(box)
+    for each in by_label.values():
+        count = min(max_count or len(each), len(each))
+        yield from (each[index * len(each) // count] for index in range(count))
+
+
+def write_crops(boxes: dict[str, list[Box]], out: Path, margin: float) -> dict[str, Counter]:
+    """Cut objects out and write them as ``out/PART/CLASS/NUMBER.jpg``; returns how many per part and class.
+
+    Raises:
+        FileExistsError: ``out`` is not empty: crops of two selections would mix.
+        ValueError: an image cannot be read.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f'{out} is not empty: choose another directory or delete it')
+    counts: dict[str, Counter] = {part: Counter() for part in boxes}
+    for part, each in boxes.items():
+        for path, in_image in groupby(sorted(each, key=attrgetter('image')), key=attrgetter('image')):
+            image = read_image(path)
+            for box in in_image:
+                folder = out / part / box.label.replace('/', '_')
+                folder.mkdir(parents=True, exist_ok=True)
+                crop = cv2.cvtColor(cut(image, box.place, margin), cv2.COLOR_RGB2BGR)
+                file = folder / f'{counts[part][box.label]:05d}.jpg'
+                cv2.imwrite(str(file), crop, [cv2.IMWRITE_JPEG_QUALITY, 95])
+                counts[part][box.label] += 1
+    return counts
+
+
+def cut(image: np.ndarray, place: tuple[int, int, int, int], margin: float) -> np.ndarray:
+    """Cut a box (left, top, width, height) with a margin on each side, as far as the image (H, W, 3) reaches."""
+    left, top, width, height = place
+    x, y = round(width * margin), round(height * margin)
+    return image[max(0, top - y) : top + height + y, max(0, left - x) : left + width + x]

@@ -1,0 +1,108 @@
+"""The views of an image that pretraining looks at: how a crop is drawn, and what is made of it.
+
+Letters: H, W size of the image, h, w size of a crop.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as vision
+from PIL import Image
+from torch import Tensor
+
+from pretrain.transforms import draw_crop, resize
+
+CROPS = ('random', 'fixed', 'centre')
+# Side of a crop of fixed size over the image's shorter side: 224 of 256, as in evaluation on ImageNet.
+FIXED_SHARE = 224 / 256
+
+
+@dataclass(frozen=True)
+class ViewMaker:
+    """Draws a view of an image, and a second one of the same crop for an image tokenizer.
+
+    The kinds of crop are those that MAE compares (arXiv 2111.06377, table 1e): 'random' size and place, mirrored every
+    other time, is the paper's own; 'fixed' size at a random place, mirrored too; 'centre', always the same.
+
+    Attributes:
+        size: (height, width) of the view.
+        crop: a member of `CROPS`.
+        crop_scale: least and greatest share of the area of a 'random' crop.
+        color_jitter: strength of changes in brightness, contrast and saturation, in [0, 1]; BEiT takes 0.4.
+        token_size: (height, width) of the second view, Lanczos as for DALL-E's tokenizer; None for none.
+
+    Raises:
+        ValueError: a value is unknown or out of its range.
+    """
+
+    size: tuple[int, int]
+    crop: str = 'random'
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    color_jitter: float = 0.0
+    token_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise ValueError(f'crop={self.crop!r} is unknown: use one of {", ".join(CROPS)}')
+        if not 0 <= self.color_jitter <= 1:
+            raise ValueError(f'color_jitter={self.color_jitter} is outside 0..1')
+
+    def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Draw the views of an image.
+
+        Args:
+            image: uint8 (C, H, W).
+            generator: source of randomness; None takes PyTorch's own.
+
+        Returns:
+            ``inputs`` uint8 (C, *size), with ``token_size`` also ``token_inputs`` uint8 (C, *token_size).
+        """
+        if self.color_jitter:
+            image = jitter(image, self.color_jitter, generator)
+        top, left, h, w = self.draw_box((image.shape[1], image.shape[2]), generator)
+        crop = image[:, top : top + h, left : left + w]
+        views = {'inputs': resize(crop, self.size)}
+        if self.token_size is not None:
+            views['token_inputs'] = resize_lanczos(crop, self.token_size)
+        if self.crop != 'centre' and torch.rand((), generator=generator) < 0.5:
+            views = {name: view.flip(2) for name, view in views.items()}
+        return views
+
+    def draw_box(self, size: tuple[int, int], generator: torch.Generator | None) -> tuple[int, int, int, int]:
+        """Draw the crop (top, left, h, w) in an image of ``size`` (H, W)."""
+        if self.crop == 'random':
+            return draw_crop(size, self.crop_scale, generator)
+        h, w = largest_box(size, self.size[1] / self.size[0], FIXED_SHARE)
+        free = (size[0] - h, size[1] - w)
+        if self.crop == 'centre':
+            return free[0] // 2, free[1] // 2, h, w
+        draws = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        return int(draws[0] * (free[0] + 1)), int(draws[1] * (free[1] + 1)), h, w
+
+
+def largest_box(size: tuple[int, int], ratio: float, share: float) -> tuple[int, int]:
+    """Size (h, w) of a box with w / h = ``ratio`` whose limiting side is ``share`` of the image's (H, W)."""
+    h = share * min(size[0], size[1] / ratio)
+    return max(1, round(h)), max(1, round(h * ratio))
+
+
+def jitter(image: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
+    """Change brightness, contrast and saturation of uint8 (3, H, W), in this order, by 1 - strength ... 1 + strength.
+
+    torchvision's ColorJitter shuffles the order and draws from PyTorch's global generator, which mmengine seeds alike
+    in every epoch.
+    """
+    factors = 1 + strength * (2 * torch.rand(3, generator=generator, dtype=torch.float64) - 1)
+    changes = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
+    for change, factor in zip(changes, factors.tolist(), strict=True):
+        image = change(image, factor)
+    return image
+
+
+def resize_lanczos(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize uint8 (3, H, W) to (3, *size) with Pillow's Lanczos filter."""
+    # (3, H, W) -> (H, W, 3) and back
+    pixels = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    resized = pixels.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
