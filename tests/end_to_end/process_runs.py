@@ -52,9 +52,13 @@ class KeyedAutoencoder(MaskedAutoencoder):
     """MAE whose masks belong to the images."""
 
     def forward(self, inputs, data_samples=None, mode='loss'):
+        self.numbers = data_samples
+        return super().forward(inputs, data_samples, mode)
+
+    def draw_mask(self, images):
         length = (HEIGHT // PATCH) * (WIDTH // PATCH)
-        orders = [torch.randperm(length, generator=torch.Generator().manual_seed(int(i))) for i in data_samples]
-        return {'loss': self.loss_for_mask(inputs, torch.stack(orders) < round(length * 0.75))}
+        orders = [torch.randperm(length, generator=torch.Generator().manual_seed(int(i))) for i in self.numbers]
+        return torch.stack(orders) < round(length * self.mask_ratio)
 
 
 @MODELS.register_module(force=True)
