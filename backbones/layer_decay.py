@@ -62,6 +62,8 @@ PRESETS: dict[str, tuple[Rule, ...]] = {
     'vitdet_huge': (),
     # mmdet's ViTDet project.
     'mmdet': (is_norm, is_pos_embed),
+    # BEiT's fine-tuning code: relative positions are decayed.
+    'beit_classify': (is_vector, is_pos_embed, is_cls_token),
     # BEiT's segmentation code, mmseg and ViT-Adapter as they run: their test for positions and class token never
     # matches, so that these are decayed in every published number of theirs, as relative positions are.
     'beit': (is_vector,),

@@ -52,6 +52,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
             raise UsageError(str(error)) from error
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
+    # Its weights are the averaged ones already.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.type != 'EMAHook']
     return cfg, told
 
 
