@@ -1,13 +1,15 @@
 """Two processes, with DDP or sharded, train as one does, and each resumes what the other has saved."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
 import torch
 
 from backbones import PlainViT, load_pretrained
-from tests.backbones.openmmlab.tiny import run_python
+from tests.conftest import ROOT
 from tests.end_to_end import process_runs as runs
 
 CAN_SHARD = hasattr(torch.cpu.Stream, 'record_event')
@@ -30,10 +32,12 @@ def root(tmp_path_factory):
         runs.run(root / f'{task}_one', task)
     runs.run(root / 'accumulate_one', 'classifier', **runs.accumulating(1))
     runs.run(root / 'bf16_one', 'autoencoder', **runs.in_bf16())
-    launcher = (sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2')
-    script = (str(runs.__file__), str(root))
-    status, output = run_python(wrappers[-1], *launcher, *script, *wrappers[:-1], CUDA_VISIBLE_DEVICES='-1')
-    assert status == 0, output[-5000:]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'}
+    done = subprocess.run(
+        [*command, runs.__file__, str(root), *wrappers], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
     for name in wrappers:
         for task in runs.TASKS:
             runs.run(root / f'{task}_{name}_then_one', task, resume=root / f'{task}_{name}' / runs.MIDDLE[task])
