@@ -18,6 +18,7 @@ from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
+from pretrain.token_cache import CachedTokenImages
 from pretrain.tokenizer import DiscreteVAE
 from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
 from pretrain.tokenizer_training import TokenizerTraining
@@ -25,6 +26,7 @@ from pretrain.tokenizer_training import TokenizerTraining
 __all__ = [
     'AnnealTokenizer',
     'BEiT',
+    'CachedTokenImages',
     'ClassAccuracy',
     'Classifier',
     'DenoisingAutoencoder',

@@ -3,6 +3,7 @@
 Letters: B batch, C channels, D width.
 """
 
+import torch
 from torch import Tensor
 
 from backbones.variants import patch_grid
@@ -29,6 +30,16 @@ def pooled_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor
     grid = patch_grid((images.shape[2], images.shape[3]), vit.patch_size)
     tokens = vit.encode(vit.embed(images), grid)
     return tokens[:, 0] if pool == 'class' else tokens[:, vit.num_prefix_tokens :].mean(dim=1)
+
+
+def frozen_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor:
+    """As `pooled_features`, but ``pool`` may be 'both' too: class token and mean side by side, (B, 2 D)."""
+    if pool != 'both':
+        return pooled_features(vit, images, pool)
+    check_pool(vit, 'class')
+    grid = patch_grid((images.shape[2], images.shape[3]), vit.patch_size)
+    tokens = vit.encode(vit.embed(images), grid)
+    return torch.cat([tokens[:, 0], tokens[:, vit.num_prefix_tokens :].mean(dim=1)], dim=1)
 
 
 def check_pool(vit: PlainViT, pool: str) -> None:

@@ -6,7 +6,7 @@ the last two memory-mapped. Letters: N images, K views of each, V codes, h, w gr
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,19 +40,22 @@ class About:
     seed: int
 
 
-def cut_view(image: Tensor, view: Sequence[int] | np.ndarray, size: tuple[int, int]) -> Tensor:
-    """Cut a view out of an image and resize it.
+def cut_view(
+    image: Tensor, view: Sequence[int] | np.ndarray, size: tuple[int, int], shrink: Callable[..., Tensor]
+) -> Tensor:
+    """Cut a view out of an image and resize it, as `pretrain.views.ViewMaker` does.
 
     Args:
         image: uint8 (3, H, W).
         view: top, left, height, width in pixels, and 1 to mirror it, else 0.
         size: (height, width) wanted.
+        shrink: `resize` for the encoder, `pretrain.views.resize_lanczos` for a tokenizer.
 
     Returns:
         uint8 (3, *size).
     """
     top, left, height, width, mirrored = (int(number) for number in view)
-    crop = resize(image[:, top : top + height, left : left + width], size)
+    crop = shrink(image[:, top : top + height, left : left + width], size)
     return crop.flip(2) if mirrored else crop
 
 
@@ -134,7 +137,7 @@ class CachedTokenImages(Dataset):
         # PyTorch's own generator: workers may repeat their numbers, but not the images they go with.
         number = int(torch.randint(self.ids.shape[1], ()))
         ids = torch.from_numpy(self.ids[row, number].astype(np.int64))
-        return {'inputs': cut_view(image, self.views[row, number], self.crop_size), 'token_ids': ids}
+        return {'inputs': cut_view(image, self.views[row, number], self.crop_size, resize), 'token_ids': ids}
 
 
 AGAIN = 'make the cache again with `python tools/tokens.py cache`'

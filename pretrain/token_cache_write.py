@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from pretrain.token_cache import About, as_size, cut_view, list_images, load_image
 from pretrain.tokenizer import DiscreteVAE
 from pretrain.transforms import draw_crop
+from pretrain.views import resize_lanczos
 
 
 def describe(
@@ -77,7 +78,7 @@ def write_cache(
 def draw_views(
     size: tuple[int, int], count: int, crop_scale: tuple[float, float], generator: torch.Generator
 ) -> list[tuple[int, ...]]:
-    """Draw views as `pretrain.transforms.augment` does: random boxes, every other one mirrored.
+    """Draw views as `pretrain.views.ViewMaker` does: random boxes, every other one mirrored.
 
     Args:
         size: (H, W) of the image.
@@ -113,7 +114,11 @@ class _Views(Dataset):
         seed = np.random.SeedSequence([self.about.seed, index]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0]))
         views = draw_views(size, self.count, self.about.crop_scale, generator)
-        return size, views, torch.stack([cut_view(image, view, self.about.token_size) for view in views])
+        return (
+            size,
+            views,
+            torch.stack([cut_view(image, view, self.about.token_size, resize_lanczos) for view in views]),
+        )
 
 
 def _fill(folder: Path, tokenizer: DiscreteVAE, about: About, loader: DataLoader, shape: tuple[int, int]) -> np.ndarray:

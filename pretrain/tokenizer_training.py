@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from pretrain.tokenizer import DiscreteVAE, map_pixels
 
-# The usage of a code is forgotten at this rate, so that a code unseen for a hundred batches counts as unused.
-USAGE_DECAY = 0.99
-USED = USAGE_DECAY**100
+# Usage of the codes is told of about the last hundred batches: one alone holds fewer places than codes, maybe.
+WINDOW = 100
 
 
 @MODELS.register_module()
@@ -37,6 +36,7 @@ class TokenizerTraining(BaseModel):
         self.register_buffer('temperature', torch.tensor(1.0), persistent=False)
         self.register_buffer('kl_weight', torch.tensor(0.0), persistent=False)
         self.register_buffer('usage', torch.zeros(self.tokenizer.vocab_size), persistent=False)
+        self.register_buffer('unseen', torch.full((self.tokenizer.vocab_size,), WINDOW), persistent=False)
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor'
@@ -91,10 +91,11 @@ class TokenizerTraining(BaseModel):
 
     @torch.no_grad()
     def _count(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Perplexity and share of the codes used over the last hundred batches or so, this process's alone."""
+        """Perplexity and share of the codes used in the last batches of this process, without asking the device."""
         flat = ids.flatten()
-        self.usage.mul_(USAGE_DECAY).scatter_add_(0, flat, torch.ones_like(flat, dtype=self.usage.dtype))
-        return perplexity(self.usage), (self.usage > USED).float().mean()
+        self.usage.mul_(1 - 1 / WINDOW).scatter_add_(0, flat, torch.ones_like(flat, dtype=self.usage.dtype))
+        self.unseen.add_(1).scatter_(0, flat, 0)
+        return perplexity(self.usage), (self.unseen < WINDOW).float().mean()
 
 
 def relaxed_codes(logits: Tensor, temperature: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import sys
 
 import cv2
 
+from backbones.data_layout import training_images
 from pretrain.token_cache_write import describe, write_cache
 from pretrain.token_picture import picture
 from pretrain.tokenizer import load_tokenizer
@@ -60,8 +61,10 @@ def cache(args: argparse.Namespace) -> str:
     """
     tokenizer = load_tokenizer(args.checkpoint).to(args.device)
     about = describe(tokenizer, args.size, args.crop_scale, args.seed)
-    count = write_cache(tokenizer, about, args.data_root, args.out, args.views, args.workers)
-    return f'{args.out}: token ids of {args.views} views of {count} images'
+    # As tools/train.py does with its --data-root.
+    roots = [str(training_images(root)) for root in args.data_root]
+    count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
+    return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 python tools/train.py pretrain/configs/tokenizer_tiny.py --amp --data-root DIR
 """
 
-_base_ = ['_base_/tokenizer.py']
+_base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
 
 model = dict(tokenizer=dict(vocab_size=512, hidden=32, blocks=1))
 train_dataloader = dict(batch_size=16, num_workers=0, pin_memory=False, dataset=dict(crop_size=64))
