@@ -17,6 +17,8 @@ COCO_LAYOUTS = """\
 ADE_LAYOUTS = """\
   ADE20K:   images/{training,validation}/, annotations/{training,validation}/*.png, classes.txt (line n names label n,
             label 0 is ignored); ADE20K itself may lie in ADEChallengeData2016/ and needs no classes.txt"""
+FOLDER_LAYOUTS = """\
+  classes:  train/CLASS/ and val/CLASS/ (or valid/, validation/), images at any depth below CLASS"""
 
 COCO_SPLITS = {'train': ('train2017', 'train'), 'val': ('val2017', 'val', 'valid', 'validation')}
 COCO_IMAGES = ('{split}', 'images/{split}')
@@ -57,8 +59,8 @@ class AdePart:
 
 
 def known_layouts(kind: str) -> str:
-    """The layouts of a kind ('coco' or 'ade'), for people."""
-    return 'Known layouts:\n' + {'coco': COCO_LAYOUTS, 'ade': ADE_LAYOUTS}[kind]
+    """The layouts of a kind ('coco', 'ade' or 'folders'), for people."""
+    return 'Known layouts:\n' + {'coco': COCO_LAYOUTS, 'ade': ADE_LAYOUTS, 'folders': FOLDER_LAYOUTS}[kind]
 
 
 def coco_files(root: Path) -> dict[str, tuple[Path, list[Path]]]:

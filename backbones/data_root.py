@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from mmengine.config import Config
 
+from backbones.data_folders import find_folders, training_classes
 from backbones.data_layout import find_ade, find_coco, known_layouts, training_images
 
 PARTS = ('train', 'val')
@@ -17,8 +18,8 @@ def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need:
     """Set dataset paths, class names and their number everywhere in a config.
 
     Args:
-        cfg: detection (CocoDataset), segmentation (ADE20KDataset, BaseSegDataset) or pretraining config (a dataset
-            without labels); changed in place.
+        cfg: detection (CocoDataset), segmentation (ADE20KDataset, BaseSegDataset), classification (LabelledImages)
+            or pretraining config (a dataset without labels); changed in place.
         roots: the directory; pretraining takes several.
         need: parts that must exist, of 'train' and 'val'; the others are left as they are where they are absent.
 
@@ -33,13 +34,11 @@ def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need:
         if not directory.is_dir():
             raise ValueError(f'--data-root {directory}: there is no such directory')
     kind = cfg.train_dataloader.dataset.type
-    if kind not in ('CocoDataset', 'ADE20KDataset', 'BaseSegDataset'):
+    if kind not in LABELLED:
         return _apply_images(cfg, directories)
     if len(directories) != 1:
         raise ValueError(f'{kind} takes one --data-root, got {len(directories)}: {", ".join(map(str, directories))}')
-    if kind == 'CocoDataset':
-        return _apply_coco(cfg, directories[0], need)
-    return _apply_ade(cfg, directories[0], need)
+    return LABELLED[kind](cfg, directories[0], need)
 
 
 def palette(count: int) -> list[list[int]]:
@@ -49,7 +48,7 @@ def palette(count: int) -> list[list[int]]:
 
 
 def _apply_images(cfg: Config, roots: list[Path]) -> list[str]:
-    chosen = [training_images(root) for root in roots]
+    chosen = [training_classes(training_images(root)) for root in roots]
     cfg.train_dataloader.dataset.data_root = [str(path) for path in chosen]
     return [
         f'pretraining images: {path}' + ('' if path == root else f' (only the training images of {root})')
@@ -95,6 +94,27 @@ def _apply_ade(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
             )
         done.append(f'{name}: {part.images}, {part.masks} (label 0 is ignored)')
     return [*done, *_set_classes(cfg, classes)]
+
+
+def _apply_folders(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
+    parts = find_folders(root)
+    _require(parts, need, root, 'folders')
+    classes = _same_classes(parts)
+    done = []
+    for name, part in _parts_in_use(parts):
+        for loader in _loaders(cfg, name):
+            loader.dataset.data_root = str(part.images)
+        done.append(f'{name}: {part.images}')
+    return [*done, *_set_classes(cfg, classes)]
+
+
+# Dataset that a config reads -> how to point it at a directory.
+LABELLED = {
+    'CocoDataset': _apply_coco,
+    'ADE20KDataset': _apply_ade,
+    'BaseSegDataset': _apply_ade,
+    'LabelledImages': _apply_folders,
+}
 
 
 def _require(parts: dict[str, Any], need: Sequence[str], root: Path, kind: str) -> None:

@@ -39,7 +39,7 @@ def is_token_norm(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
 
 def is_pos_embed(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
     """Whether the parameter is the absolute position table."""
-    return name.split('.')[-1] == 'pos_embed'
+    return name.split('.')[-1] in ('pos_embed', 'global_pos_embed')
 
 
 def is_cls_token(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
@@ -62,6 +62,8 @@ PRESETS: dict[str, tuple[Rule, ...]] = {
     'vitdet_huge': (),
     # mmdet's ViTDet project.
     'mmdet': (is_norm, is_pos_embed),
+    # BEiT's fine-tuning code: relative positions are decayed.
+    'beit_classify': (is_vector, is_pos_embed, is_cls_token),
     # BEiT's segmentation code, mmseg and ViT-Adapter as they run: their test for positions and class token never
     # matches, so that these are decayed in every published number of theirs, as relative positions are.
     'beit': (is_vector,),

@@ -3,11 +3,17 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
+from pretrain.accuracy import ClassAccuracy
 from pretrain.beit import BEiT
+from pretrain.class_transforms import EvalTransform, TrainTransform
+from pretrain.classify import Classifier
 from pretrain.data import UnlabelledImages
 from pretrain.decoder import MAEDecoder
 from pretrain.denoise import DenoisingAutoencoder
+from pretrain.finetune_optim import FinetuneOptim
+from pretrain.head import KeepHead
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
+from pretrain.labelled import LabelledImages
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
@@ -21,8 +27,14 @@ __all__ = [
     'AnnealTokenizer',
     'BEiT',
     'CachedTokenImages',
+    'ClassAccuracy',
+    'Classifier',
     'DenoisingAutoencoder',
     'DiscreteVAE',
+    'EvalTransform',
+    'FinetuneOptim',
+    'KeepHead',
+    'LabelledImages',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
@@ -32,6 +44,7 @@ __all__ = [
     'StopOnNonFinite',
     'TokenTarget',
     'TokenizerTraining',
+    'TrainTransform',
     'UnlabelledImages',
     'WatchCodebook',
 ]

@@ -1,17 +1,14 @@
 """Unlabelled images for pretraining."""
 
-import os
-import warnings
 from collections.abc import Sequence
 
-import cv2
-import numpy as np
-import torch
 from mmengine.registry import DATASETS
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
-from pretrain.images import find_images, read_image
+from pretrain.images import find_images
+from pretrain.reading import WorkerGenerator, path_array, read_next
+from pretrain.transforms import pair
 from pretrain.views import ViewMaker
 
 
@@ -46,12 +43,10 @@ class UnlabelledImages(Dataset):
         color_jitter: float = 0.0,
         token_size: int | tuple[int, int] | None = None,
     ) -> None:
-        # One array of bytes: a list of a million strings would be copied into every worker bit by bit, as reading
-        # a Python object writes its reference count.
-        self.paths = np.array([os.fsencode(path) for path in find_images(data_root)])
-        token_pair = None if token_size is None else _pair(token_size)
-        self.make_views = ViewMaker(_pair(crop_size), crop, crop_scale, color_jitter, token_pair)
-        self._generator: torch.Generator | None = None
+        self.paths = path_array(find_images(data_root))
+        token_pair = None if token_size is None else pair(token_size)
+        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
+        self.randomness = WorkerGenerator()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,32 +57,5 @@ class UnlabelledImages(Dataset):
         Raises:
             ValueError: not a single file of the dataset can be read.
         """
-        # (H, W, 3) -> (3, H, W), channels still last in memory
-        image = torch.from_numpy(self._read_from(index)).permute(2, 0, 1)
-        return self.make_views(image, self._randomness())
-
-    def _read_from(self, index: int) -> np.ndarray:
-        """Read the image at ``index``, or the next one that can be read."""
-        for step in range(len(self)):
-            path = os.fsdecode(self.paths[(index + step) % len(self)])
-            try:
-                return read_image(path)
-            except ValueError as error:
-                warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
-        raise ValueError(f'none of the {len(self)} images can be read, the first is {os.fsdecode(self.paths[0])}')
-
-    def _randomness(self) -> torch.Generator | None:
-        """Generator of this worker, None (PyTorch's own) in the main process.
-
-        PyTorch draws a worker's seed anew each epoch. mmengine then seeds the worker's global generators with the
-        same number every epoch, so these would repeat their crops.
-        """
-        worker = get_worker_info()
-        if worker is not None and self._generator is None:
-            cv2.setNumThreads(0)
-            self._generator = torch.Generator().manual_seed(worker.seed)
-        return self._generator
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+        image, _ = read_next(self.paths, index)
+        return self.make_views(image, self.randomness())

@@ -4,6 +4,7 @@ Letters: H, W size of the image, h, w size of a crop.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,11 @@ from torch import Tensor
 # Width over height of a crop, from the Inception recipe (arXiv 1409.4842) that MAE follows.
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size given as one side or as both."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def draw_crop(

@@ -84,3 +84,16 @@ def make_ade(root: Path, suffix: str = '.jpg', sizes: tuple[int, int] = (4, 2)) 
             cv2.imwrite(str(masks / f'{index:03}.png'), draw(index)[1])
     (root / 'classes.txt').write_text('\n'.join(CLASSES) + '\n')
     return root
+
+
+def make_folders(root: Path, splits: tuple[str, str] = ('train', 'val'), sizes: tuple[int, int] = (4, 2)) -> Path:
+    """Write a data set with one folder per class: the drawn rectangles of each class, cut out with their background."""
+    ranges = range(sizes[0]), range(sizes[0], sum(sizes))
+    for split, indices in zip(splits, ranges, strict=True):
+        for index in indices:
+            image, _, boxes = draw(index)
+            for kind, (x, y, w, h) in boxes:
+                folder = root / split / CLASSES[kind]
+                folder.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(folder / f'{index:03}.png'), image[y - 1 : y + h + 1, x - 1 : x + w + 1])
+    return root

@@ -1,6 +1,7 @@
 """--data-root: what is found on disk ends up everywhere in the config."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from backbones.data_layout import training_images
 from backbones.data_root import apply_data_root, palette
 from tests.conftest import ROOT
-from tests.datasets import CATEGORIES, CLASSES, coco_content, draw, make_ade, make_coco, write_images
+from tests.datasets import CATEGORIES, CLASSES, coco_content, draw, make_ade, make_coco, make_folders, write_images
 
 COCO_VARIANTS = {
     'coco': dict(images='{}', splits=('train2017', 'val2017')),
@@ -216,3 +217,59 @@ def test_palette__distinct_colours():
     assert len({tuple(colour) for colour in colours}) == 150
     assert all(0 <= value <= 255 for colour in colours for value in colour)
     assert palette(3) == [[230, 0, 0], [0, 47, 160], [134, 230, 0]]
+
+
+def class_config():
+    return Config.fromfile(ROOT / 'pretrain/configs/finetune_tiny.py')
+
+
+@pytest.mark.parametrize('val', ['val', 'valid', 'validation'])
+def test_apply_data_root__class_folders(tmp_path, val):
+    make_folders(tmp_path, splits=('train', val))
+    cfg = class_config()
+    told = apply_data_root(cfg, tmp_path)
+    assert cfg.train_dataloader.dataset.data_root == str(tmp_path / 'train')
+    assert cfg.val_dataloader.dataset.data_root == cfg.test_dataloader.dataset.data_root == str(tmp_path / val)
+    assert cfg.model.num_classes == 3
+    assert '3 classes: blue, green, red' in told
+
+
+def test_apply_data_root__testing_class_folders_needs_no_training_part(tmp_path):
+    make_folders(tmp_path)
+    shutil.rmtree(tmp_path / 'train')
+    cfg = class_config()
+    apply_data_root(cfg, tmp_path, need=('val',))
+    assert cfg.test_dataloader.dataset.data_root == str(tmp_path / 'val')
+    with pytest.raises(ValueError, match=r'has no train part\. Known layouts:\n  classes:  train/CLASS/'):
+        apply_data_root(cfg, tmp_path)
+
+
+def test_apply_data_root__class_folders_that_cannot_be_used(tmp_path):
+    make_folders(tmp_path)
+    (tmp_path / 'val/white').mkdir()
+    with pytest.raises(ValueError, match=r'1 of 4 class folders in .*val hold no image: white'):
+        apply_data_root(class_config(), tmp_path)
+    shutil.copy(tmp_path / 'val/red/004.png', tmp_path / 'val/white')
+    with pytest.raises(ValueError, match=r'list other classes.*blue, green, red, white against blue, green, red'):
+        apply_data_root(class_config(), tmp_path)
+    for name in ('blue', 'green', 'red', 'white'):
+        shutil.copy(tmp_path / 'val' / name / '004.png', tmp_path / f'val/{name}.png')
+        shutil.rmtree(tmp_path / 'val' / name)
+    with pytest.raises(ValueError, match='val has no folder per class: move the images of class NAME to'):
+        apply_data_root(class_config(), tmp_path)
+
+
+def test_apply_data_root__class_folders_without_parts(tmp_path):
+    make_folders(tmp_path)
+    with pytest.raises(ValueError, match='has a layout that is not known'):
+        apply_data_root(class_config(), tmp_path / 'train')
+
+
+def test_apply_data_root__pretraining_leaves_validation_classes_unseen(tmp_path):
+    make_folders(tmp_path)
+    cfg = mae_config()
+    apply_data_root(cfg, tmp_path)
+    assert cfg.train_dataloader.dataset.data_root == [str(tmp_path / 'train')]
+    shutil.rmtree(tmp_path / 'train')
+    with pytest.raises(ValueError, match='holds only validation images'):
+        apply_data_root(mae_config(), tmp_path)

@@ -1,0 +1,42 @@
+"""Top-1 and top-5 accuracy for mmengine's evaluation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from torch import Tensor
+
+
+@METRICS.register_module()
+class ClassAccuracy(BaseMetric):
+    """Share of images, in percent, whose class is among the k with the greatest scores: ``accuracy/top1`` ...
+
+    Args:
+        topk: the values of k; those that take in all classes are left out, being always right.
+        collect_device: see mmengine.
+        prefix: of the names of the results.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, topk: Sequence[int] = (1, 5), collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device, prefix)
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Take in predictions: each with ``scores`` (classes,) and ``label``."""
+        for sample in data_samples:
+            self.results.append((rank_of(sample['scores'], int(sample['label'])), len(sample['scores'])))
+
+    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+        """Percentages by name."""
+        classes = results[0][1]
+        ranks = torch.tensor([rank for rank, _ in results])
+        return {f'top{k}': 100 * (ranks < k).double().mean().item() for k in self.topk if k < classes}
+
+
+def rank_of(scores: Tensor, label: int) -> int:
+    """How many other classes score at least as much as ``label`` does: ties and NaN count as errors."""
+    return int((~(scores < scores[label])).sum()) - 1

@@ -1,0 +1,19 @@
+"""BEiT-L/16 fine-tuned on ImageNet-1k, 50 epochs, effective batch 1024.
+
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_large.py --launcher pytorch --data-root
+    IMAGENET --pretrained beit_large_patch16_224_pt22k.pth   (8 GPUs of 40 GB)
+Pretrained on ImageNet-22k without labels the paper's weights reach 86.0 % (the paper's number, not ours).
+"""
+
+_base_ = ['_base_/finetune_beit.py', '_base_/classify.py']
+
+__weights = dict(type='PretrainedViT', checkpoint='checkpoints/beit_large_patch16_224_pt22k.pth')
+__rates = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(decay_rate=0.75))
+model = dict(backbone=dict(variant='large', layer_scale=1e-5, drop_path_rate=0.2, init_cfg=__weights))
+train_dataloader = dict(batch_size=64, drop_last=True)
+optim_wrapper = dict(type='BF16OptimWrapper', accumulative_counts=2, **__rates)
+train_cfg = dict(max_epochs=50)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 1e-3, by_epoch=True, begin=5, convert_to_iter_based=True),
+]

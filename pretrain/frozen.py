@@ -1,0 +1,117 @@
+"""A frozen backbone and the features of a labelled set, computed once.
+
+Letters: B batch, V views, M images, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import ImgDataPreprocessor
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from backbones.checkpoint import load_pretrained, read_checkpoint
+from backbones.checkpoint_convert_beit import options_of
+from backbones.checkpoint_formats import architecture, recognise
+from backbones.variants import Size
+from backbones.vit import PlainViT
+from pretrain.restore import read_model_config
+
+IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+# What only training needs.
+TRAINING_OPTIONS = ('type', 'init_cfg', 'drop_path_rate', 'frozen_blocks', 'act_checkpoint', 'out_norm', 'out_indices')
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A backbone in evaluation mode with its final norm, how its images are normalised, and their size in pixels."""
+
+    vit: PlainViT
+    normalise: nn.Module
+    size: Size
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Normalise uint8 images (B, 3, h, w) on the model's device."""
+        batch = {'inputs': images.to(self.vit.patch_embed.proj.weight.device)}
+        return self.normalise(batch)['inputs']
+
+
+def random_model(variant: str, img_size: Size, seed: int) -> Frozen:
+    """A backbone with random weights, which the seed decides; PyTorch's own generator stays as it is."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vit = PlainViT(variant, img_size, out_norm=True)
+    return Frozen(vit.eval(), ImgDataPreprocessor(**IMAGENET), img_size)
+
+
+def load_frozen(path: str | Path, variant: str | None = None, img_size: Size | None = None) -> Frozen:
+    """Load a backbone through `load_pretrained`.
+
+    The config inside a checkpoint of ours tells how to build it; of other files the shapes do. It is read as values
+    and never run.
+
+    Args:
+        path: see `load_pretrained`.
+        variant: a key of `backbones.variants.VARIANTS`; None takes what the file tells.
+        img_size: size of the images to evaluate, to which positions are resampled; None takes that of pretraining.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no ViT, or another one than ``variant``.
+    """
+    content = read_checkpoint(path)
+    meta = content.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    config = read_model_config(text) if text else {}
+    told = config.get('encoder', config.get('backbone'))
+    options = _own_options(told, path) if told else _options_of_shapes(content, str(path))
+    if variant is not None and options.setdefault('variant', variant) != variant:
+        raise ValueError(f'{path} is of variant {options["variant"]!r}, not {variant!r}: leave --variant out')
+    size = options.setdefault('img_size', img_size or 224)
+    vit = PlainViT(**options, out_norm=True)
+    load_pretrained(vit, content)
+    statistics = {**IMAGENET, **(config.get('data_preprocessor') or {})}
+    normalise = ImgDataPreprocessor(mean=statistics['mean'], std=statistics['std'])
+    return Frozen(vit.eval(), normalise, img_size or size)
+
+
+def _own_options(told: Any, path: str | Path) -> dict[str, Any]:
+    if not isinstance(told, dict) or told.get('type') != 'PlainViT':
+        raise ValueError(f'{path} is of a model without a PlainViT: its config tells of {told!r:.80}')
+    return {key: value for key, value in told.items() if key not in TRAINING_OPTIONS}
+
+
+def _options_of_shapes(content: dict[str, Any], source: str) -> dict[str, Any]:
+    tensors = recognise(content, source).tensors
+    sizes = architecture(tensors)
+    return dict(patch_size=sizes.patch_size, in_channels=sizes.in_channels, **options_of(tensors))
+
+
+@torch.no_grad()
+def compute_features(
+    frozen: Frozen, data: Dataset, pool: Callable[[PlainViT, Tensor], Tensor], mirror: bool = False, workers: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Compute the features of all images of a data set.
+
+    Args:
+        frozen: the backbone.
+        data: see `pretrain.labelled.LabelledImages`, with a transform that is not random.
+        pool: maps the backbone and normalised images (B, 3, h, w) to (B, D).
+        mirror: add a second view, the images mirrored.
+        workers: processes that read images.
+
+    Returns:
+        float32 (V, M, D), V being 1 or 2, and labels int64 (M,), both on the backbone's device.
+    """
+    device = frozen.vit.patch_embed.proj.weight.device
+    views: list[list[Tensor]] = [[], []] if mirror else [[]]
+    labels = []
+    for batch in DataLoader(data, batch_size=64, num_workers=workers):
+        images = frozen.prepare(batch['inputs'])
+        labels.append(batch['data_samples'].to(device))
+        for view, seen in zip(views, (images, images.flip(-1)), strict=False):
+            view.append(pool(frozen.vit, seen).float())
+    return torch.stack([torch.cat(view) for view in views]), torch.cat(labels)

@@ -1,0 +1,82 @@
+"""Classification by the nearest neighbours among features, weighted as DINO does (arXiv 2104.14294).
+
+Letters: M features in the bank, Q queries, D width, k neighbours, N classes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEIGHBOURS = (20, 5, 1)
+TEMPERATURE = 0.07
+
+
+def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256) -> tuple[Tensor, Tensor]:
+    """Find the features of the bank with the greatest cosine to each query.
+
+    Args:
+        bank: (M, D).
+        queries: (Q, D).
+        k: how many.
+        chunk: queries compared at once, which take chunk * M numbers of memory.
+
+    Returns:
+        cosines (Q, k), greatest first, and their places in the bank, int64 (Q, k).
+
+    Raises:
+        ValueError: the bank has fewer than k features.
+    """
+    if not 0 < k <= len(bank):
+        raise ValueError(f'k={k} neighbours of {len(bank)} training images: take 1 to {len(bank)}')
+    bank = F.normalize(bank, dim=1).T
+    found = [(F.normalize(part, dim=1) @ bank).topk(k, dim=1) for part in queries.split(chunk)]
+    return torch.cat([each.values for each in found]), torch.cat([each.indices for each in found])
+
+
+def vote(cosines: Tensor, labels: Tensor, classes: int, temperature: float = TEMPERATURE) -> Tensor:
+    """Let neighbours vote for their classes, each with the weight exp(cosine / temperature).
+
+    Args:
+        cosines: (Q, k).
+        labels: classes of the neighbours, int64 (Q, k).
+        classes: N.
+        temperature: the smaller, the more the nearest ones count.
+
+    Returns:
+        share of each class in the weights (Q, N).
+    """
+    # A common factor does not matter: softmax keeps exp from overflowing.
+    weights = (cosines / temperature).softmax(dim=1)
+    return weights.new_zeros(len(weights), classes).scatter_add_(1, labels, weights)
+
+
+def knn_accuracy(
+    bank: tuple[Tensor, Tensor],
+    queries: tuple[Tensor, Tensor],
+    neighbours: Sequence[int] = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> dict[int, float]:
+    """Percentage of queries whose class wins the vote of their neighbours.
+
+    Args:
+        bank: features (M, D) and labels int64 (M,).
+        queries: features (Q, D) and labels int64 (Q,).
+        neighbours: values of k.
+        temperature: see `vote`.
+
+    Returns:
+        percentage for each k.
+
+    Raises:
+        ValueError: the bank has fewer than k features.
+    """
+    cosines, places = nearest(bank[0], queries[0], max(neighbours))
+    labels = bank[1][places]
+    classes = int(torch.cat([bank[1], queries[1]]).max()) + 1
+    result = {}
+    for k in neighbours:
+        guess = vote(cosines[:, :k], labels[:, :k], classes, temperature).argmax(dim=1)
+        result[k] = 100 * (guess == queries[1]).double().mean().item()
+    return result

@@ -1,0 +1,55 @@
+"""Labelled images for fine-tuning, probes and k-NN: one folder per class."""
+
+import os
+
+import numpy as np
+from mmengine.registry import DATASETS, TRANSFORMS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from backbones.data_folders import class_folders
+from pretrain.class_transforms import EvalTransform, TrainTransform
+from pretrain.images import find_images
+from pretrain.reading import WorkerGenerator, path_array, read_next
+
+
+@DATASETS.register_module()
+class LabelledImages(Dataset):
+    """All images of a directory with one folder per class; classes are numbered in the order of their names.
+
+    A file that cannot be read is named in a warning, and the next one, with its own label, takes its place.
+
+    Args:
+        data_root: the directory; below the folder of a class its images lie at any depth.
+        transform: `TrainTransform`, `EvalTransform` or a config of one.
+
+    Raises:
+        ValueError: the directory, or a class in it, is not what it has to be.
+
+    Attributes:
+        metainfo: ``classes``, their names.
+        labels: int64 (images,).
+    """
+
+    def __init__(self, data_root: str, transform: dict | TrainTransform | EvalTransform) -> None:
+        classes = class_folders(data_root)
+        files = [find_images(os.path.join(data_root, name)) for name in classes]
+        self.metainfo: dict = dict(classes=classes)
+        self.paths = path_array(path for folder in files for path in folder)
+        self.labels = np.repeat(np.arange(len(classes)), [len(folder) for folder in files])
+        self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
+        self.randomness = WorkerGenerator()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        """Read and transform one image: ``inputs`` uint8 (3, h, w), RGB, and ``data_samples``, its label.
+
+        mmengine's ``default_collate`` makes a batch of them: uint8 (B, 3, h, w) and int64 (B,).
+
+        Raises:
+            ValueError: not a single file of the data set can be read.
+        """
+        image, place = read_next(self.paths, index)
+        return {'inputs': self.transform(image, self.randomness()), 'data_samples': int(self.labels[place])}

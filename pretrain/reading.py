@@ -1,0 +1,84 @@
+"""What data sets of images share: reading past broken files, and randomness of their own in every worker."""
+
+import os
+import random
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from pretrain.images import read_image
+
+
+def path_array(paths: Iterable[str]) -> np.ndarray:
+    """Paths as one array of bytes.
+
+    A list of a million strings would be copied into every worker bit by bit, as reading a Python object writes its
+    reference count.
+    """
+    return np.array([os.fsencode(path) for path in paths])
+
+
+def read_next(paths: np.ndarray, index: int) -> tuple[Tensor, int]:
+    """Read the image at ``index``, or the next one that can be read; each broken file is named in a warning.
+
+    Args:
+        paths: see `path_array`.
+        index: where to start.
+
+    Returns:
+        uint8 (3, H, W), channels last in memory, RGB; and the index of the image read.
+
+    Raises:
+        ValueError: not a single file can be read.
+    """
+    for step in range(len(paths)):
+        place = (index + step) % len(paths)
+        try:
+            # (H, W, 3) -> (3, H, W)
+            return torch.from_numpy(read_image(os.fsdecode(paths[place]))).permute(2, 0, 1), place
+        except ValueError as error:
+            warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
+    raise ValueError(f'none of the {len(paths)} images can be read, the first is {os.fsdecode(paths[0])}')
+
+
+class WorkerGenerator:
+    """Gives each worker a generator of its own.
+
+    PyTorch draws a worker's seed anew each epoch. mmengine then seeds the worker's global generators with the same
+    number every epoch, so that these would repeat their draws.
+    """
+
+    def __init__(self) -> None:
+        self.generator: torch.Generator | None = None
+
+    def __call__(self) -> torch.Generator | None:
+        """Generator of this worker, None (PyTorch's own) in the main process."""
+        worker = get_worker_info()
+        if worker is not None and self.generator is None:
+            cv2.setNumThreads(0)
+            self.generator = torch.Generator().manual_seed(worker.seed)
+        return self.generator
+
+
+@contextmanager
+def seeded_libraries(generator: torch.Generator | None = None) -> Iterator[None]:
+    """Let Python's and NumPy's global generators, from which timm draws, follow PyTorch's inside the block.
+
+    Args:
+        generator: source of the seed; None takes PyTorch's own.
+    """
+    states = random.getstate(), np.random.get_state()
+    seed = int(torch.randint(2**32, (), generator=generator))
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])

@@ -1,0 +1,28 @@
+"""Top-k accuracy against counting by hand."""
+
+import pytest
+import torch
+
+from pretrain.accuracy import ClassAccuracy
+
+
+def evaluate(scores, labels, **options):
+    metric = ClassAccuracy(**options)
+    metric.process(None, [dict(scores=torch.tensor(s), label=label) for s, label in zip(scores, labels, strict=True)])
+    return metric.evaluate(len(labels))
+
+
+def test_accuracy__counts_the_best_k():
+    scores = [[0.1, 0.5, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]]
+    found = evaluate(scores, [1, 1, 0, 2], topk=(1, 2, 3))
+    assert found == pytest.approx({'accuracy/top1': 25, 'accuracy/top2': 50, 'accuracy/top3': 75})
+
+
+def test_accuracy__top5_needs_more_than_five_classes():
+    assert set(evaluate([[0.2] * 4 + [0.3]], [4])) == {'accuracy/top1'}
+    assert set(evaluate([[0.1] * 5 + [0.3]], [5])) == {'accuracy/top1', 'accuracy/top5'}
+
+
+@pytest.mark.parametrize('value', [0.25, float('nan')])
+def test_accuracy__scores_that_say_nothing_are_wrong(value):
+    assert evaluate([[value] * 4] * 3, [0, 1, 3])['accuracy/top1'] == 0
