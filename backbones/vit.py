@@ -153,7 +153,7 @@ class PlainViT(BaseModule):
                 f'windows and relative positions need every token and its place: got grid={grid} for '
                 f'{tokens.shape[1]} tokens'
             )
-        for output in self._run_blocks(tokens, grid):
+        for output in self.run_blocks(tokens, grid):
             tokens = output
         return self.norm(tokens)
 
@@ -165,7 +165,7 @@ class PlainViT(BaseModule):
         """
         tokens, grid = self._embed(images)
         maps = {}
-        for index, output in enumerate(self._run_blocks(tokens, grid)):
+        for index, output in enumerate(self.run_blocks(tokens, grid)):
             if index in self.out_indices:
                 maps[index] = self._to_map(self.norm(output), grid)
         return tuple(maps[index] for index in self.out_indices)
@@ -202,8 +202,8 @@ class PlainViT(BaseModule):
             tokens = tokens + resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
         return tokens, grid
 
-    def _run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
-        """Yield the output (B, num_prefix_tokens + K, D) of each block in turn."""
+    def run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
+        """Yield the output (B, num_prefix_tokens + K, D) of each block in turn, not normed; see `encode`."""
         if self.num_prefix_tokens:
             prefix = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)

@@ -3,7 +3,7 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
-from pretrain.accuracy import ClassAccuracy
+from pretrain.accuracy import ClassAccuracy, LayerAccuracy
 from pretrain.beit import BEiT
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.classify import Classifier
@@ -14,6 +14,8 @@ from pretrain.finetune_optim import FinetuneOptim
 from pretrain.head import KeepHead
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.labelled import LabelledImages
+from pretrain.lars import lars
+from pretrain.linear import LayerProbes, LinearProbe
 from pretrain.mae import MaskedAutoencoder
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
@@ -30,6 +32,9 @@ __all__ = [
     'FinetuneOptim',
     'KeepHead',
     'LabelledImages',
+    'LayerAccuracy',
+    'LayerProbes',
+    'LinearProbe',
     'MAEDecoder',
     'MaskedAutoencoder',
     'PretrainOptim',
@@ -39,4 +44,5 @@ __all__ = [
     'TokenTarget',
     'TrainTransform',
     'UnlabelledImages',
+    'lars',
 ]

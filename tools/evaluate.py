@@ -66,26 +66,24 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def open_parts(root: Path, size: int | tuple[int, int]) -> tuple[LabelledImages, LabelledImages]:
-    """Training and validation part of a data set, with the same classes.
+def find_parts(root: Path) -> tuple[Path, Path]:
+    """Directories of the training and validation part of a data set, which have the same classes.
 
     Raises:
         ValueError: a part is absent, or they are of different classes.
     """
     if not root.is_dir():
         raise ValueError(f'--data-root {root}: there is no such directory')
-    folders = find_folders(root)
-    absent = [part for part in ('train', 'val') if part not in folders]
+    parts = find_folders(root)
+    absent = [part for part in ('train', 'val') if part not in parts]
     if absent:
         raise ValueError(f'{root} has no {" and no ".join(absent)} directory with a folder per class')
-    train, val = (LabelledImages(str(folders[part].images), EvalTransform(size)) for part in ('train', 'val'))
-    ours, theirs = (part.metainfo['classes'] for part in (train, val))
-    if ours != theirs:
-        odd = sorted(set(ours) ^ set(theirs))
+    odd = sorted(set(parts['train'].classes) ^ set(parts['val'].classes))
+    if odd:
         raise ValueError(
             f'{root}: train and val are of different classes, only one has {", ".join(odd[:5])} ({len(odd)} in all)'
         )
-    return train, val
+    return parts['train'].images, parts['val'].images
 
 
 def build(args: argparse.Namespace, seed: int) -> Frozen:
@@ -107,22 +105,39 @@ def build(args: argparse.Namespace, seed: int) -> Frozen:
 
 
 def measure(args: argparse.Namespace) -> Results:
-    """Run the protocols; a checkpoint's features are computed once for all seeds."""
+    """Run the protocols; a checkpoint's features are computed once for all seeds.
+
+    Raises:
+        ValueError: see `find_parts` and `build`; or the model has no class token to pool.
+    """
+    folders = find_parts(args.data_root)
     results: Results = {protocol: {} for protocol in args.protocols}
-    pool = partial(frozen_features, pool=args.pool)
-    train: Features | None = None
+    train, val = features_of(args, args.seeds[0], folders)
     for seed in args.seeds:
-        if train is None or args.checkpoint == RANDOM:
-            frozen = build(args, seed)
-            check_pool(frozen.vit, 'mean' if args.pool == 'mean' else 'class')
-            parts = open_parts(args.data_root, frozen.size)
-            train = compute_features(frozen, parts[0], pool, mirror='linear' in args.protocols, workers=args.workers)
-            val = compute_features(frozen, parts[1], pool, workers=args.workers)
+        if args.checkpoint == RANDOM and seed != args.seeds[0]:
+            train, val = features_of(args, seed, folders)
         for protocol in args.protocols:
             # k-NN of a checkpoint comes out the same for each seed: once is enough.
             if protocol != 'knn' or not results['knn'] or args.checkpoint == RANDOM:
                 results[protocol][str(seed)] = PROTOCOLS[protocol](train, val, seed)
     return results
+
+
+def features_of(args: argparse.Namespace, seed: int, folders: tuple[Path, Path]) -> tuple[Features, Features]:
+    """Features of both parts, of the training part with its mirrored copy.
+
+    Raises:
+        ValueError: see `measure`.
+    """
+    frozen = build(args, seed)
+    check_pool(frozen.vit, 'mean' if args.pool == 'mean' else 'class')
+    pool = partial(frozen_features, pool=args.pool)
+    train, val = (LabelledImages(str(folder), EvalTransform(frozen.size)) for folder in folders)
+    mirror = 'linear' in args.protocols
+    return (
+        compute_features(frozen, train, pool, mirror, args.workers),
+        compute_features(frozen, val, pool, workers=args.workers),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
