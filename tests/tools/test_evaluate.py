@@ -61,7 +61,7 @@ def mistakes(crops, tmp_path):
     lacking = tmp_path / 'lacking'
     (lacking / 'train' / 'a').mkdir(parents=True)
     cv2.imwrite(str(lacking / 'train' / 'a' / '0.png'), np.zeros((8, 8, 3), np.uint8))
-    yield [*RANDOM, str(tmp_path / 'nowhere')], 'no such directory'
+    yield [*RANDOM, str(tmp_path / 'nowhere')], 'no directory'
     yield [*RANDOM, str(lacking)], 'one class only'
     (lacking / 'train' / 'b').mkdir()
     yield [*RANDOM, str(lacking)], 'hold no image: b'
