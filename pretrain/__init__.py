@@ -17,6 +17,7 @@ from pretrain.labelled import LabelledImages
 from pretrain.lars import lars
 from pretrain.linear import LayerProbes, LinearProbe
 from pretrain.mae import MaskedAutoencoder
+from pretrain.online_probe import OnlineProbe
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
@@ -37,6 +38,7 @@ __all__ = [
     'LinearProbe',
     'MAEDecoder',
     'MaskedAutoencoder',
+    'OnlineProbe',
     'PretrainOptim',
     'SeedEachEpoch',
     'SimMIM',

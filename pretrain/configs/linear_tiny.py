@@ -6,7 +6,9 @@ python tools/train.py pretrain/configs/linear_tiny.py --data-root DIR --pretrain
 _base_ = ['_base_/linear.py', '_base_/classify.py']
 
 model = dict(backbone=dict(variant='tiny'))
-train_dataloader = dict(batch_size=32, num_workers=1, pin_memory=False, dataset=dict(transform=dict(rand_augment=None)))
+train_dataloader = dict(
+    batch_size=32, num_workers=1, pin_memory=False, drop_last=True, dataset=dict(transform=dict(rand_augment=None))
+)
 val_dataloader = dict(num_workers=1, pin_memory=False)
 test_dataloader = dict(num_workers=1, pin_memory=False)
 # The step of LARS is a share of the weights' norm, lr / 1000: that of the paper's batch of 16384.
