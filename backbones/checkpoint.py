@@ -173,6 +173,8 @@ def _why_absent(name: str, file: EncoderFile) -> str | None:
     """Why it is right that the file lacks a parameter; None if nothing explains it."""
     if is_rel_pos(name) and not any(is_rel_pos(other) for other in file.tensors):
         return 'pretrained without relative positions; the tables start at zero'
+    if name == 'global_pos_embed' and 'pos_embed' in file.tensors:
+        return 'pretrained without windows; the stretched positions start at zero'
     if name.startswith('norm.') and any('fc_norm.' in other for other in file.left_over):
         return 'fine-tuned with fc_norm behind the pooling instead, which is another function'
     return None

@@ -84,6 +84,8 @@ def set_pretrained(cfg: Config, weights: str | None) -> str:
         UsageError: the file is absent or does not fit the backbone.
     """
     backbone = cfg.model.get('backbone') or cfg.model.get('encoder')
+    if backbone is None and weights in (None, RANDOM):
+        return f'{cfg.model.type} starts from random weights'
     if backbone is None:
         raise UsageError(f'{cfg.model.type} has neither backbone nor encoder to take pretrained weights')
     if weights == RANDOM:

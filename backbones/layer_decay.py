@@ -39,7 +39,7 @@ def is_token_norm(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
 
 def is_pos_embed(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
     """Whether the parameter is the absolute position table."""
-    return name.split('.')[-1] == 'pos_embed'
+    return name.split('.')[-1] in ('pos_embed', 'global_pos_embed')
 
 
 def is_cls_token(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from backbones.rel_pos import decomposed_bias
-from backbones.rel_pos_table import table_bias, table_rows
+from backbones.attend import WAYS, attend, choose_way
+from backbones.rel_pos import relative_terms
+from backbones.rel_pos_table import TableBias, table_rows
 
 LAYER_NORM_EPS = 1e-6
 
@@ -38,7 +39,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, through PyTorch's fused kernel.
+    """Multi-head self-attention: PyTorch's fused kernel, or with decomposed relative positions `backbones.attend`.
 
     BEiT has a bias on Q and V only. ``qkv.bias`` serves for both: a bias on K adds the same number to all logits of a
     query, which softmax ignores, so that its gradient is zero but for rounding, and any value of it the same function.
@@ -48,9 +49,10 @@ class Attention(nn.Module):
         num_heads: heads; D must be a multiple of it.
         rel_pos_grid: (H, W) behind the decomposed relative-position tables (zero-initialised); None for none.
         table_grid: (H, W) behind BEiT's relative-position table (zero-initialised), class token included; or None.
+        way: how decomposed relative positions come in: one of `backbones.attend.WAYS`, all exact, or 'auto'.
 
     Raises:
-        ValueError: ``dim`` is not a multiple of ``num_heads``.
+        ValueError: ``dim`` is not a multiple of ``num_heads``, or an unknown ``way``.
     """
 
     def __init__(
@@ -59,10 +61,14 @@ class Attention(nn.Module):
         num_heads: int,
         rel_pos_grid: tuple[int, int] | None = None,
         table_grid: tuple[int, int] | None = None,
+        way: str = 'auto',
     ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f'width {dim} cannot be split over {num_heads} heads: use a divisor of {dim}')
+        if way not in ('auto', *WAYS):
+            raise ValueError(f"attention={way!r} is unknown: use 'auto', {', '.join(map(repr, WAYS))}")
+        self.way = way
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -74,6 +80,7 @@ class Attention(nn.Module):
         self.table_grid = table_grid
         if table_grid is not None:
             self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(table_grid), num_heads))
+            self.table_bias = TableBias(table_grid)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None) -> Tensor:
         """Attend among tokens (B, N, D).
@@ -89,16 +96,21 @@ class Attention(nn.Module):
         query, key, value = qkv.unbind(0)
         if self.has_rel_pos:
             assert grid is not None, 'relative positions need the grid'
-            bias = decomposed_bias(query, self.rel_pos_h, self.rel_pos_w, grid)
-        elif self.table_grid is not None:
-            assert grid is not None, 'relative positions need the grid'
-            bias = table_bias(self.relative_position_bias_table, self.table_grid, grid)
-            # No class token, as in windows: the rest of the bias.
-            bias = bias[:, -length:, -length:]
-        mask = None if bias is None else bias.to(query.dtype)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            along = relative_terms(query, self.rel_pos_h, self.rel_pos_w, grid)
+            mixed = attend(query, key, value, along, self._way(query, grid))
+        else:
+            if self.table_grid is not None:
+                assert grid is not None, 'relative positions need the grid'
+                bias = self.table_bias(self.relative_position_bias_table, grid, length)
+            mask = None if bias is None else bias.to(query.dtype)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         # (B, heads, N, d) -> (B, N, D)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+    def _way(self, query: Tensor, grid: tuple[int, int]) -> str:
+        if self.way != 'auto':
+            return self.way
+        return choose_way(query.device.type, query.shape[-1], grid)
 
 
 class Mlp(nn.Module):
@@ -126,6 +138,7 @@ class Block(nn.Module):
         rel_pos_grid: see `Attention`; for a windowed block (M, M).
         table_grid: see `Attention`.
         layer_scale: initial factor of each channel of both branches (arXiv 2103.17239); None for none.
+        way: see `Attention`.
 
     Raises:
         ValueError: ``layer_scale`` is not above zero.
@@ -144,13 +157,14 @@ class Block(nn.Module):
         rel_pos_grid: tuple[int, int] | None = None,
         table_grid: tuple[int, int] | None = None,
         layer_scale: float | None = None,
+        way: str = 'auto',
     ) -> None:
         super().__init__()
         if layer_scale is not None and layer_scale <= 0:
             raise ValueError(f'layer_scale={layer_scale} would silence the branches: use None for no layer scale')
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attn = Attention(dim, num_heads, rel_pos_grid, table_grid)
+        self.attn = Attention(dim, num_heads, rel_pos_grid, table_grid, way)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)

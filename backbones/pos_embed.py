@@ -73,3 +73,20 @@ def resample_pos_embed(
     # (1, D, H', W') -> (1, H' * W', D)
     places = places.flatten(2).transpose(1, 2).to(table.dtype)
     return torch.cat([prefix, places], dim=1)
+
+
+def tile_pos_embed(table: Tensor, window: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """Repeat the table of a window over a grid from the top left, as windows lie; the last ones are cut.
+
+    Args:
+        table: (1, M * N, D).
+        window: (M, N).
+        grid: (H, W).
+
+    Returns:
+        (1, H * W, D).
+    """
+    rows = torch.arange(grid[0], device=table.device) % window[0]
+    columns = torch.arange(grid[1], device=table.device) % window[1]
+    # (H, 1) and (W,) -> (H * W,)
+    return table[:, (rows[:, None] * window[1] + columns).flatten()]

@@ -27,8 +27,8 @@ def relative_rows(table: Tensor, size: int) -> Tensor:
     return table[positions[:, None] - positions[None, :] + size - 1]
 
 
-def decomposed_bias(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Additive attention bias ``q . R_h + q . R_w`` from the *unscaled* query (detectron2's convention).
+def relative_terms(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Both terms of the attention bias, ``q . R_h`` and ``q . R_w``, from the *unscaled* query (as detectron2 has it).
 
     Args:
         query: (B, N, L, d), before the 1 / sqrt(d) scale.
@@ -37,16 +37,20 @@ def decomposed_bias(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: t
         grid: (H, W) with H * W = L.
 
     Returns:
-        (B, N, L, L) in the query's dtype.
+        (B, N, L, H), by row of the key, and (B, N, L, W), by its column, in the query's dtype.
     """
     height, width = grid
-    batch, heads, length, head_dim = query.shape
     rows_h = relative_rows(rel_pos_h, height).to(query.dtype)
     rows_w = relative_rows(rel_pos_w, width).to(query.dtype)
     # (B, N, L, d) -> (B, N, H, W, d)
-    places = query.reshape(batch, heads, height, width, head_dim)
-    bias_h = torch.einsum('bnhwd,hkd->bnhwk', places, rows_h)
-    bias_w = torch.einsum('bnhwd,wkd->bnhwk', places, rows_w)
-    # (B, N, H, W, H, 1) + (B, N, H, W, 1, W) -> (B, N, L, L)
-    bias = bias_h[..., :, None] + bias_w[..., None, :]
-    return bias.reshape(batch, heads, length, length)
+    places = query.unflatten(2, grid)
+    along_h = torch.einsum('bnhwd,hkd->bnhwk', places, rows_h)
+    along_w = torch.einsum('bnhwd,wkd->bnhwk', places, rows_w)
+    return along_h.flatten(2, 3), along_w.flatten(2, 3)
+
+
+def decomposed_bias(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Additive attention bias (B, N, L, L) of the arguments of `relative_terms`."""
+    along_h, along_w = relative_terms(query, rel_pos_h, rel_pos_w, grid)
+    # (B, N, L, H, 1) + (B, N, L, 1, W) -> (B, N, L, L)
+    return (along_h[..., :, None] + along_w[..., None, :]).flatten(-2)

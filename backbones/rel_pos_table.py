@@ -14,11 +14,52 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
 CLASS_ROWS = 3
+# Largest bias of a layer to keep: that of 16 heads at 640 pixels would hold 4 GB in a BEiT-large.
+KEPT_BYTES = 2**27
 
 
 def table_rows(grid: tuple[int, int]) -> int:
     """Rows of the table of a grid (H, W)."""
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + CLASS_ROWS
+
+
+class TableBias(nn.Module):
+    """Attention bias of a table, kept between forward passes without gradients (inference) on the same grid.
+
+    It is made anew where the table has changed (by its version counter), moved, or the mode is switched: `train` and
+    `eval` drop it, since a table written through ``.data``, as mmengine's EMA does, tells nobody.
+
+    Args:
+        table_grid: (H, W) behind the table.
+    """
+
+    def __init__(self, table_grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.table_grid = table_grid
+        self._kept: tuple[tuple, Tensor] | None = None
+
+    def forward(self, table: Tensor, grid: tuple[int, int], length: int) -> Tensor:
+        """Bias (N, length, length) of a grid (H, W): of the patches, and of the class token where one more is asked."""
+        if torch.is_grad_enabled() or self.training or torch.compiler.is_compiling():
+            return self._make(table, grid, length)
+        # A tensor made under inference_mode counts no versions.
+        version = -1 if table.is_inference() else table._version
+        key = (version, table.data_ptr(), table.dtype, table.device, tuple(grid), length)
+        if self._kept is None or self._kept[0] != key:
+            bias = self._make(table, grid, length).contiguous()
+            if bias.nbytes > KEPT_BYTES:
+                return bias
+            self._kept = (key, bias)
+        return self._kept[1]
+
+    def train(self, mode: bool = True) -> 'TableBias':
+        """Switch mode and drop the kept bias."""
+        self._kept = None
+        return super().train(mode)
+
+    def _make(self, table: Tensor, grid: tuple[int, int], length: int) -> Tensor:
+        # Without class token, as in windows, the rest of the bias.
+        return table_bias(table, self.table_grid, grid)[:, -length:, -length:]
 
 
 class SharedTable(nn.Module):
@@ -33,10 +74,11 @@ class SharedTable(nn.Module):
         super().__init__()
         self.table_grid = grid
         self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(grid), num_heads))
+        self.table_bias = TableBias(grid)
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
         """Attention bias (N, 1 + L, 1 + L) of a grid (H, W), see `table_bias`."""
-        return table_bias(self.relative_position_bias_table, self.table_grid, grid)
+        return self.table_bias(self.relative_position_bias_table, grid, 1 + grid[0] * grid[1])
 
 
 def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]) -> Tensor:

@@ -5,6 +5,7 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens 
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias, TypedDict
 
 import torch
 from mmengine.model import BaseModule
@@ -13,14 +14,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed
-from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+from backbones.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
 from backbones.rel_pos_table import SharedTable
 from backbones.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
 
 __all__ = ['VARIANTS', 'PlainViT']
 
+Grid: TypeAlias = tuple[int, int]
+
 # BEiT's relative positions, which know the class token; the others do not.
 TABLES = ('table', 'shared_table')
+# MViTv2's, of all blocks or of those without windows.
+DECOMPOSED = ('decomposed', 'decomposed_global')
 
 
 @MODELS.register_module()
@@ -40,9 +45,10 @@ class PlainViT(BaseModule):
         in_channels: channels C of the image.
         window_size: side of the attention windows in tokens; 0 attends globally in every block.
         global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
-        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526); 'table', BEiT's table of each
-            block (arXiv 2106.08254), or 'shared_table', one for all blocks, as BEiT pretrains. All start at zero and
-            belong to the grid of ``img_size`` or of the windows; in other grids they are resampled in each forward.
+        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), or with 'decomposed_global' of the
+            blocks without windows only (arXiv 2311.05613); 'table', BEiT's table of each block (arXiv 2106.08254), or
+            'shared_table', one for all blocks, as BEiT pretrains. All start at zero and belong to the grid of
+            ``img_size`` or of the windows; in other grids they are resampled in each forward.
         pretrain_img_size: image behind the ``pos_embed`` table when it is not ``img_size`` (detectron2's ViTDet
             keeps the 224-pixel table and resamples it in each forward).
         use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
@@ -52,6 +58,11 @@ class PlainViT(BaseModule):
         out_norm: apply the final norm to what leaves; without it the model has no ``norm`` parameters.
         frozen_blocks: freeze the embeddings and this many first blocks; 0 freezes nothing.
         act_checkpoint: recompute each block in backward instead of storing its activations.
+        attention: how 'decomposed' relative positions are computed, the values the same: 'bias' hands them to PyTorch's
+            kernel, 'fold' puts them into its queries and keys, 'chunk' takes some queries at a time; 'auto' picks by
+            `backbones.attend.choose_way`.
+        window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, plus a stretched
+            ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows of 14.
         init_cfg: mmengine initialisation, usually ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
@@ -75,50 +86,53 @@ class PlainViT(BaseModule):
         out_norm: bool = False,
         frozen_blocks: int = 0,
         act_checkpoint: bool = False,
+        attention: str = 'auto',
+        window_abs_pos: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
-        check_positions(rel_pos, window_size, use_abs_pos)
+        check_positions(rel_pos, window_size, use_abs_pos, window_abs_pos)
         if not 0 <= frozen_blocks <= self.depth:
             raise ValueError(f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model')
-        self.patch_size = patch_size
-        self.in_channels = in_channels
+        self.patch_size, self.in_channels = patch_size, in_channels
         self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
-        self.frozen_blocks = frozen_blocks
-        self.act_checkpoint = act_checkpoint
+        self.frozen_blocks, self.act_checkpoint = frozen_blocks, act_checkpoint
         self.needs_grid = bool(window_size) or rel_pos is not None
-        self.num_prefix_tokens = 0 if window_size or rel_pos == 'decomposed' else 1
+        self.num_prefix_tokens = 0 if window_size or rel_pos in DECOMPOSED else 1
 
         self.rel_pos_grid = patch_grid(img_size, patch_size)
         self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
+        self.window_abs_pos = window_size if window_abs_pos else 0
+        self._add_positions(use_abs_pos)
+        self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if rel_pos == 'shared_table' else None
+        everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
+        windows = [0 if index in everywhere else window_size for index in range(self.depth)]
+        self.blocks = nn.ModuleList(
+            Block(
+                self.embed_dim,
+                self.num_heads,
+                drop_path=drop_path_rate * index / max(self.depth - 1, 1),
+                window_size=window,
+                layer_scale=layer_scale,
+                way=attention,
+                **table_grids(rel_pos, window, self.rel_pos_grid),
+            )
+            for index, window in enumerate(windows)
+        )
+        self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
+        self.reset_parameters()
+        self._freeze()
+
+    def _add_positions(self, use_abs_pos: bool) -> None:
         if self.num_prefix_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         # Row 0 is the class token's, kept in every model so that published tables fit.
         positions = nn.Parameter(sincos_pos_embed(self.embed_dim, self.pos_grid)) if use_abs_pos else None
         self.register_parameter('pos_embed', positions)
-        self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if rel_pos == 'shared_table' else None
-
-        everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
-        self.blocks = nn.ModuleList()
-        for index in range(self.depth):
-            window = 0 if index in everywhere else window_size
-            reach = (window, window) if window else self.rel_pos_grid
-            self.blocks.append(
-                Block(
-                    self.embed_dim,
-                    self.num_heads,
-                    drop_path=drop_path_rate * index / max(self.depth - 1, 1),
-                    window_size=window,
-                    rel_pos_grid=reach if rel_pos == 'decomposed' else None,
-                    table_grid=reach if rel_pos == 'table' else None,
-                    layer_scale=layer_scale,
-                )
-            )
-        self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
-        self.reset_parameters()
-        self._freeze()
+        if self.window_abs_pos:
+            self.global_pos_embed = nn.Parameter(torch.zeros(1, self.pos_grid[0] * self.pos_grid[1], self.embed_dim))
 
     def reset_parameters(self) -> None:
         """Draw the weights as MAE does: Xavier for linear layers and the patch projection, 0.02 for the class token."""
@@ -176,7 +190,7 @@ class PlainViT(BaseModule):
         Args:
             name: parameter name inside this module, such as ``blocks.3.attn.qkv.weight``.
         """
-        if name.split('.')[0] in ('cls_token', 'pos_embed', 'patch_embed', 'rel_pos_bias'):
+        if name.split('.')[0] in ('cls_token', 'pos_embed', 'global_pos_embed', 'patch_embed', 'rel_pos_bias'):
             return 0
         block = re.match(r'blocks\.(\d+)\.', name)
         return int(block.group(1)) + 1 if block else self.depth + 1
@@ -199,8 +213,16 @@ class PlainViT(BaseModule):
         # (B, D, H, W) -> (B, L, D), in the weights' type: the residual stream stays float32 under autocast, as in MAE
         tokens = maps.flatten(2).transpose(1, 2).to(self.patch_embed.proj.weight.dtype)
         if self.pos_embed is not None:
-            tokens = tokens + resample_pos_embed(self.pos_embed, self.pos_grid, grid)[:, 1:]
+            tokens = tokens + self._positions(self.pos_embed, grid)
         return tokens, grid
+
+    def _positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Absolute positions (1, L, D) of the places of a grid."""
+        if not self.window_abs_pos:
+            return resample_pos_embed(table, self.pos_grid, grid)[:, 1:]
+        window = (self.window_abs_pos, self.window_abs_pos)
+        repeated = tile_pos_embed(resample_pos_embed(table, self.pos_grid, window)[:, 1:], window, grid)
+        return repeated + resample_pos_embed(self.global_pos_embed, self.pos_grid, grid, prefix_tokens=0)
 
     def run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
         """Yield the output (B, num_prefix_tokens + K, D) of each block in turn, not normed; see `encode`."""
@@ -232,14 +254,29 @@ class PlainViT(BaseModule):
                 parameter.requires_grad_(False)
 
 
-def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool) -> None:
+class TableGrids(TypedDict):
+    """The two arguments of `Block` that say which relative positions it has."""
+
+    rel_pos_grid: Grid | None
+    table_grid: Grid | None
+
+
+def table_grids(rel_pos: str | None, window: int, image_grid: Grid) -> TableGrids:
+    """Grids behind a block's relative positions, as `Block` takes them: those of its windows or of the image."""
+    reach = (window, window) if window else image_grid
+    decomposed = rel_pos == 'decomposed' or (rel_pos == 'decomposed_global' and not window)
+    return TableGrids(rel_pos_grid=reach if decomposed else None, table_grid=reach if rel_pos == 'table' else None)
+
+
+def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool, window_abs_pos: bool) -> None:
     """Refuse kinds of positions that do not exist or do not go together.
 
     Raises:
         ValueError: names the argument, and what to set instead.
     """
-    if rel_pos not in (None, 'decomposed', *TABLES):
-        raise ValueError(f"rel_pos={rel_pos!r} is unknown: use None, 'decomposed', 'table' or 'shared_table'")
+    if rel_pos not in (None, *DECOMPOSED, *TABLES):
+        kinds = ', '.join(map(repr, (*DECOMPOSED, *TABLES)))
+        raise ValueError(f'rel_pos={rel_pos!r} is unknown: use None, {kinds}')
     if rel_pos == 'shared_table' and window_size:
         raise ValueError(
             f"rel_pos='shared_table' is one table for the whole image, and window_size={window_size} needs its own: "
@@ -247,3 +284,8 @@ def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool) ->
         )
     if rel_pos is None and not use_abs_pos:
         raise ValueError('use_abs_pos=False leaves no positions at all: set rel_pos')
+    if window_abs_pos and not (window_size and use_abs_pos):
+        raise ValueError(
+            f'window_abs_pos=True repeats the positions in each window, but window_size={window_size} and '
+            f'use_abs_pos={use_abs_pos}: set both'
+        )

@@ -21,10 +21,15 @@ from pretrain.online_probe import OnlineProbe
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
+from pretrain.token_cache import CachedTokenImages
 from pretrain.tokenizer import DiscreteVAE
+from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
+from pretrain.tokenizer_training import TokenizerTraining
 
 __all__ = [
+    'AnnealTokenizer',
     'BEiT',
+    'CachedTokenImages',
     'ClassAccuracy',
     'Classifier',
     'DenoisingAutoencoder',
@@ -42,9 +47,12 @@ __all__ = [
     'PretrainOptim',
     'SeedEachEpoch',
     'SimMIM',
+    'SpreadCodes',
     'StopOnNonFinite',
     'TokenTarget',
+    'TokenizerTraining',
     'TrainTransform',
     'UnlabelledImages',
+    'WatchCodebook',
     'lars',
 ]

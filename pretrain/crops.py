@@ -81,7 +81,9 @@ def mask_boxes(part: AdePart) -> Iterator[Box]:
     """List the boxes of the connected pieces (8 neighbours) of each class in each mask."""
     for mask_file in sorted(part.masks.glob('*.png')):
         mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
-        for label in set(np.unique(mask).tolist()) - IGNORED:
+        if mask is None:
+            raise ValueError(f'{mask_file} cannot be decoded: it is empty, broken or not an image')
+        for label in sorted(set(np.unique(mask).tolist()) - IGNORED):
             _, _, statistics, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8), connectivity=8)
             # Row 0 is the background.
             for left, top, width, height, _ in statistics[1:].tolist():

@@ -45,7 +45,7 @@ class UnlabelledImages(Dataset):
     ) -> None:
         self.paths = path_array(find_images(data_root))
         token_pair = None if token_size is None else pair(token_size)
-        self.make_views = ViewMaker(pair(crop_size), crop, tuple(crop_scale), color_jitter, token_pair)
+        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
         self.randomness = WorkerGenerator()
 
     def __len__(self) -> int:

@@ -2,9 +2,9 @@
 
     python tools/quickstart.py [--method {mae,beit}] [--work-dir work_dirs/quickstart]
 
-Draws scenes, pretrains a small ViT on unlabelled ones (BEiT: and an image tokenizer before it), fine-tunes Mask R-CNN and UperNet from it and from random
-weights with the same budget, evaluates all four and writes report.html. Stopped with Ctrl-C it continues when it is
-run again.
+Draws scenes, pretrains a small ViT on unlabelled ones (BEiT: and an image tokenizer before it), fine-tunes Mask R-CNN
+and UperNet from it and from random weights with the same budget, evaluates all four and writes report.html. Stopped
+with Ctrl-C it continues when it is run again.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +37,14 @@ class Steps:
     Args:
         work_dir: gets ``logs`` and ``done``.
         cores: processor cores to share between the commands that run at once.
+        environment: variables to set for the commands.
     """
 
-    def __init__(self, work_dir: Path, cores: int) -> None:
+    def __init__(self, work_dir: Path, cores: int, environment: Mapping[str, str] | None = None) -> None:
         self.logs, self.marks = work_dir / 'logs', work_dir / 'done'
         self.cores = cores
+        self.environment = environment or {}
+        self.running: list[Running] = []
         self.start = time.monotonic()
         for folder in (self.logs, self.marks):
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,16 +63,20 @@ class Steps:
         waiting = [command for command in commands if not self._mark(command).exists()]
         self.say(title + ('' if waiting else ': done before'))
         slots = min(2, len(waiting), self.cores)
-        running: list[Running] = []
         try:
-            while waiting or running:
-                while waiting and len(running) < slots:
-                    running.append(self._launch(waiting.pop(0), max(1, self.cores // slots)))
-                running = self._watch(running)
+            while waiting or self.running:
+                while waiting and len(self.running) < slots:
+                    self.running.append(self._launch(waiting.pop(0), max(1, self.cores // slots)))
+                self.running = self._watch(self.running)
         finally:
-            for each in running:
-                each.process.terminate()
-                each.process.wait()
+            self.stop()
+            self.running = []
+
+    def stop(self) -> None:
+        """End the commands that run; `run`, in another thread, then raises."""
+        for each in self.running:
+            each.process.terminate()
+            each.process.wait()
 
     def _mark(self, command: Command) -> Path:
         return self.marks / f'{command.name}.json'
@@ -78,7 +85,8 @@ class Steps:
         log = self.logs / f'{command.name}.log'
         print(f'  $ {" ".join(command.argv)}\n    log: {log}', flush=True)
         # Threads that spin while they wait would take the core from those that work.
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'PASSIVE'}
+        threading = {'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'PASSIVE'}
+        environment = {**os.environ, **threading, **self.environment}
         with log.open('a') as file:
             process = subprocess.Popen(command.argv, stdout=file, stderr=subprocess.STDOUT, env=environment)
         return Running(command, process, log, time.monotonic())

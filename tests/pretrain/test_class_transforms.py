@@ -84,6 +84,13 @@ def test_train__rand_augment_changes_the_crop():
     assert not all(torch.equal(m, c) for m, c in zip(mild, changed, strict=True))
 
 
+def test_train__greatest_magnitude_fits_pillow():
+    transform, generator = TrainTransform(8, rand_augment='rand-m10-n4-inc1'), torch.Generator().manual_seed(0)
+    image = channels_first(picture(16, 16))
+    # Of 15 kinds four are drawn each time, one in two is applied: posterize fails at once without the limit.
+    assert all(transform(image, generator).shape == (3, 8, 8) for _ in range(60))
+
+
 def test_train__crop_scale_changes_the_crop():
     ramp = channels_first(np.repeat(np.linspace(0, 255, 200).astype(np.uint8)[None, :, None], 200, 0).repeat(3, 2))
     small, large = (TrainTransform(32, scale, None) for scale in ((0.08, 0.1), (0.9, 1.0)))

@@ -111,17 +111,13 @@ def test_tuned_blocks__trains_the_rest_no_more():
 @pytest.mark.parametrize(('tuned', 'random'), [(0, False), (0.5, False), (1, True), (None, True)])
 def test_tuned_blocks__frozen_ones_drop_nothing(tuned, random):
     model = classifier(tuned_blocks=tuned, backbone=dict(drop_path_rate=0.9)).train()
-    assert len({loss(model, seed) for seed in range(6)}) == 1 + random * 5 or random
     assert (len({loss(model, seed) for seed in range(6)}) > 1) == random
 
 
 def test_layer_decay__head_has_the_full_rate():
     rows = {row.name: row for row in decay_table(classifier(), DecayRule(1.0, 0.05, 0.5))}
-    assert (rows['head.weight'].lr, rows['fc_norm.weight'].lr, rows['backbone.blocks.2.mlp.fc1.weight'].lr) == (
-        1,
-        1,
-        0.5,
-    )
+    assert (rows['head.weight'].lr, rows['fc_norm.weight'].lr) == (1, 1)
+    assert rows['backbone.blocks.2.mlp.fc1.weight'].lr == 0.5
     assert (rows['backbone.cls_token'].lr, rows['backbone.cls_token'].weight_decay) == (0.5**4, 0)
     assert (rows['head.weight'].weight_decay, rows['head.bias'].weight_decay) == (0.05, 0)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 
 import pytest
@@ -58,3 +59,26 @@ def test_last_progress__newest_line_with_the_time_left(tmp_path):
     stamp = '11/21 03:31:29 - mmengine - INFO - '
     log.write_text(f'{stamp}Iter [1/3]  eta: 2\n{stamp}Iter [2/3]  eta: 1  loss: 5\n{stamp}Saving\n')
     assert last_progress(log) == 'Iter [2/3] eta: 1 loss: 5'
+
+
+def test_run__environment_of_the_caller(tmp_path):
+    code = 'import os, sys; open(sys.argv[1], "w").write(os.environ["CUDA_VISIBLE_DEVICES"])'
+    Steps(tmp_path, 1, {'CUDA_VISIBLE_DEVICES': '3'}).run('One', [python('one', code, tmp_path / 'out')])
+    assert (tmp_path / 'out').read_text() == '3'
+
+
+def test_stop__ends_a_run_in_another_thread(tmp_path):
+    steps, errors = Steps(tmp_path, 1), []
+
+    def work():
+        try:
+            steps.run('Long', [python('one', 'import time; time.sleep(60)')])
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        steps.stop()
+        thread.join(0.05)
+    assert errors and not list((tmp_path / 'done').iterdir())

@@ -1,0 +1,22 @@
+"""Image tokenizer of DALL-E and BEiT: 8192 codes of 8x8 pixels.
+
+torchrun --nproc_per_node=8 tools/train.py pretrain/configs/tokenizer_base.py --launcher pytorch --amp --data-root DIR
+
+Hardware: the paper's 64 GPUs of 16 GB, 8 images each; with fewer set train_dataloader.batch_size to 512 / GPUs.
+"""
+
+_base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
+
+custom_hooks = [
+    dict(type='SeedEachEpoch'),
+    dict(type='StopOnNonFinite'),
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
+    dict(
+        type='AnnealTokenizer',
+        temperature_end=1 / 16,
+        temperature_iters=150_000,
+        kl_weight_end=6.6,
+        kl_weight_iters=5_000,
+    ),
+    dict(type='WatchCodebook', least=0.1, begin=5_000),
+]

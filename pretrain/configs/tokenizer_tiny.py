@@ -1,0 +1,23 @@
+"""Small image tokenizer, 512 codes of 8x8 pixels, for a thousand images: half an hour on CPU; no paper reports it.
+
+python tools/train.py pretrain/configs/tokenizer_tiny.py --amp --data-root DIR
+"""
+
+_base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
+
+model = dict(tokenizer=dict(vocab_size=512, hidden=32, blocks=1))
+train_dataloader = dict(batch_size=16, num_workers=0, pin_memory=False, dataset=dict(crop_size=64))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+train_cfg = dict(max_epochs=45)
+param_scheduler = [
+    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=45, convert_to_iter_based=True)
+]
+custom_hooks = [
+    dict(type='SeedEachEpoch'),
+    dict(type='StopOnNonFinite'),
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
+    dict(type='SpreadCodes', deviation=3.0),
+    dict(type='AnnealTokenizer', temperature_end=1 / 16, temperature_iters=2000, kl_weight_end=6.6, kl_weight_iters=0),
+    dict(type='WatchCodebook', least=0.1, begin=500),
+]
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=5))

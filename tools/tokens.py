@@ -1,0 +1,82 @@
+"""Look at what an image tokenizer makes of images, or keep its token ids on disk for BEiT.
+
+python tools/tokens.py reconstruct work_dirs/tokenizer_tiny/epoch_45.pth photo.jpg another.png --out tokens.png
+python tools/tokens.py cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root DIR --out DIR/tokens --views 8
+"""
+
+import argparse
+import sys
+
+import cv2
+
+from backbones.data_layout import training_images
+from pretrain.token_cache_write import describe, write_cache
+from pretrain.token_picture import picture
+from pretrain.tokenizer import load_tokenizer
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    drawing = commands.add_parser('reconstruct', help='draw original | reconstruction')
+    caching = commands.add_parser('cache', help='write the token ids of an image set')
+    for command in (drawing, caching):
+        command.add_argument('checkpoint', metavar='CHECKPOINT', help="own training, or OpenAI's files (a directory)")
+        command.add_argument('--size', type=int, default=112, help="side of the tokenizer's images; default 112")
+    drawing.add_argument('images', metavar='IMAGE', nargs='+', help='image files')
+    drawing.add_argument('--out', metavar='PNG', required=True, help='picture to write')
+    caching.add_argument('--data-root', metavar='DIR', nargs='+', required=True, help='images, at any depth')
+    caching.add_argument('--out', metavar='DIR', required=True, help='cache to write, a new directory')
+    caching.add_argument('--views', type=int, default=8, help='fixed random views of each image; default 8')
+    caching.add_argument(
+        '--crop-scale', type=float, nargs=2, default=(0.08, 1.0), help="share of an image's area; default 0.08 1"
+    )
+    caching.add_argument('--seed', type=int, default=0, help='seed of the views')
+    caching.add_argument('--workers', type=int, default=2, help='processes that read images')
+    caching.add_argument('--device', default='cpu', help='where the tokenizer runs')
+    return parser.parse_args(arguments)
+
+
+def draw(args: argparse.Namespace) -> str:
+    """Write the picture; return a line about the codes.
+
+    Raises:
+        ValueError: a file cannot be read or written, or the tokenizer has one half alone.
+    """
+    tokenizer = load_tokenizer(args.checkpoint)
+    canvas, usage = picture(tokenizer, args.images, args.size)
+    if not cv2.imwrite(args.out, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):
+        raise ValueError(f'{args.out} cannot be written: is there such a folder?')
+    return f'{args.out}: {len(args.images)} images. {usage}'
+
+
+def cache(args: argparse.Namespace) -> str:
+    """Write the cache; return a line about it.
+
+    Raises:
+        ValueError: see `pretrain.token_cache_write`.
+    """
+    tokenizer = load_tokenizer(args.checkpoint).to(args.device)
+    about = describe(tokenizer, args.size, args.crop_scale, args.seed)
+    # As tools/train.py does with its --data-root.
+    roots = [str(training_images(root)) for root in args.data_root]
+    count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
+    return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code, 2 for a file that cannot be used."""
+    args = parse_args(arguments)
+    try:
+        print(draw(args) if args.command == 'reconstruct' else cache(args))
+    except (OSError, ValueError, RuntimeError, cv2.error) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
