@@ -130,12 +130,12 @@ def test_training__learns_to_draw_colours():
     images = colours[torch.randint(6, (8,))].expand(8, 3, 4, 4)
     model.spread_codes(images + 0.05 * torch.randn(8, 3, 4, 4), 2.0)
     errors = []
-    for step in range(100):
-        model.temperature.fill_(max(0.1, 1 - step / 50))
+    for step in range(200):
+        model.temperature.fill_(max(0.1, 1 - step / 100))
         model(images, mode='loss')['loss'].backward()
         optimizer.step()
         optimizer.zero_grad()
-        if step in (0, 99):
+        if step in (0, 199):
             errors.append((model.tokenizer.decode(model.tokenizer.encode(images)) - images).abs().mean().item())
     assert errors[-1] < 0.5 * errors[0]
     assert len(model.tokenizer.encode(images).unique()) >= 3
