@@ -120,17 +120,17 @@ def test_probing__equals_the_plain_loop(tmp_path):
     items = [Pictures()[index] for index in range(BATCH * PER_EPOCH)]
     with torch.no_grad():
         inputs = torch.stack([item['inputs'] for item in items])
-        # The probe takes its features in float32, whatever computes them.
-        features = start.backbone.encode(start.backbone.embed(inputs))[:, 0].float().double()
+        features = start.backbone.encode(start.backbone.embed(inputs))[:, 0]
     head = start.head[1]
     labels = [item['data_samples'] for item in items]
     expected = plain_loop(features, labels, head.weight.detach(), head.bias.detach())
+    # The loss is taken in float32, as under autocast.
     for name, found, wanted in zip(
         ('weight', 'bias'), (model.head[1].weight, model.head[1].bias), expected, strict=True
     ):
         moved = (wanted - getattr(head, name)).abs().max()
         assert moved > 0
-        assert (found - wanted).abs().max() <= 1e-4 * moved, name
+        assert (found - wanted).abs().max() <= 1e-3 * moved, name
 
 
 def test_lars__one_step():
