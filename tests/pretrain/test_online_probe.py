@@ -3,6 +3,7 @@
 import json
 import random
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,11 +18,26 @@ from pretrain.online_probe import OnlineProbe
 from pretrain.ridge import ridge_accuracy
 from tests.conftest import ROOT
 from tests.datasets import make_folders
+from tests.helpers import randomise
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp('crops'), sizes=(6, 3))
+
+
+@pytest.fixture(scope='module')
+def noise(tmp_path_factory):
+    """Three classes that hardly differ, so that no figure is at its end."""
+    root = tmp_path_factory.mktemp('noise')
+    rng = np.random.default_rng(0)
+    for part, count in (('train', 8), ('val', 20)):
+        for label in range(3):
+            (root / part / str(label)).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 200, (32, 32, 3)) + 4 * label
+                cv2.imwrite(str(root / part / str(label) / f'{index}.png'), pixels.astype(np.uint8))
+    return root
 
 
 def runner_for(folder, work_dir, hooks, epochs=3):
@@ -75,32 +91,33 @@ def test_online_probe__training_does_not_notice_it(folder, tmp_path):
     assert 'epoch 2: probe/knn' in log and 'epoch 3: probe/knn' in log and 'epoch 1: probe/knn' not in log
 
 
+@pytest.fixture
+def model(folder, tmp_path):
+    return randomise(runner_for(folder, tmp_path / 'run', []).model)
+
+
 @torch.no_grad()
-def test_look__figures_of_the_encoder_as_it_is(folder, tmp_path):
-    model = runner_for(folder, tmp_path / 'run', []).model.train()
+def test_look__figures_of_the_encoder_as_it_is(noise, model):
+    model.train()
     modes = [part.training for part in model.modules()]
-    found = OnlineProbe(folder, neighbours=4).look(model)
+    found = OnlineProbe(noise, neighbours=4).look(model)
     assert [part.training for part in model.modules()] == modes
     model.encoder.eval()
     parts = []
     for part in ('train', 'val'):
-        data = LabelledImages(str(folder / part), EvalTransform(32))
+        data = LabelledImages(str(noise / part), EvalTransform(32))
         batch = torch.stack([data[index]['inputs'] for index in range(len(data))]).float()
         mean, std = (torch.tensor(each)[:, None, None] for each in ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]))
         parts.append((pooled_features(model.encoder, (batch - mean) / std), torch.tensor(data.labels)))
     assert found['probe/knn'] == pytest.approx(knn_accuracy(*parts, (4,))[4])
     assert found['probe/ridge'] == pytest.approx(ridge_accuracy(*parts))
+    assert all(20 < value < 90 for value in found.values())
 
 
 @pytest.mark.parametrize('option', [dict(neighbours=18), dict(ridge=1e4), dict(pool='class'), dict(pool='both')])
-def test_look__options_change_the_figures(folder, tmp_path, option):
-    model = runner_for(folder, tmp_path / 'run', []).model
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for value in model.encoder.parameters():
-            value.copy_(torch.randn(value.shape, generator=generator) / (value[0].numel() if value.ndim else 1) ** 0.5)
-    base = OnlineProbe(folder, neighbours=4).look(model)
-    assert OnlineProbe(folder, **{'neighbours': 4, **option}).look(model) != base
+def test_look__options_change_the_figures(noise, model, option):
+    base = OnlineProbe(noise, neighbours=4).look(model)
+    assert OnlineProbe(noise, **{'neighbours': 4, **option}).look(model) != base
 
 
 def test_online_probe__absent_images():
