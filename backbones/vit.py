@@ -5,7 +5,6 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens 
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias, TypedDict
 
 import torch
 from mmengine.model import BaseModule
@@ -17,15 +16,9 @@ from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
 from backbones.rel_pos_table import SharedTable
 from backbones.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
+from backbones.vit_positions import DECOMPOSED, check_positions, table_grids
 
 __all__ = ['VARIANTS', 'PlainViT']
-
-Grid: TypeAlias = tuple[int, int]
-
-# BEiT's relative positions, which know the class token; the others do not.
-TABLES = ('table', 'shared_table')
-# MViTv2's, of all blocks or of those without windows.
-DECOMPOSED = ('decomposed', 'decomposed_global')
 
 
 @MODELS.register_module()
@@ -45,7 +38,7 @@ class PlainViT(BaseModule):
         in_channels: channels C of the image.
         window_size: side of the attention windows in tokens; 0 attends globally in every block.
         global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
-        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), or with 'decomposed_global' of the
+        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), 'decomposed_global' those of the
             blocks without windows only (arXiv 2311.05613); 'table', BEiT's table of each block (arXiv 2106.08254), or
             'shared_table', one for all blocks, as BEiT pretrains. All start at zero and belong to the grid of
             ``img_size`` or of the windows; in other grids they are resampled in each forward.
@@ -93,8 +86,6 @@ class PlainViT(BaseModule):
         super().__init__(init_cfg)
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
         check_positions(rel_pos, window_size, use_abs_pos, window_abs_pos)
-        if not 0 <= frozen_blocks <= self.depth:
-            raise ValueError(f'frozen_blocks={frozen_blocks} is outside 0..{self.depth}, the depth of the model')
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
         self.frozen_blocks, self.act_checkpoint = frozen_blocks, act_checkpoint
@@ -105,27 +96,19 @@ class PlainViT(BaseModule):
         self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
         self.window_abs_pos = window_size if window_abs_pos else 0
-        self._add_positions(use_abs_pos)
-        self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if rel_pos == 'shared_table' else None
+        self._add_positions(use_abs_pos, rel_pos == 'shared_table')
         everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
         windows = [0 if index in everywhere else window_size for index in range(self.depth)]
+        rates = [drop_path_rate * index / max(self.depth - 1, 1) for index in range(self.depth)]
         self.blocks = nn.ModuleList(
-            Block(
-                self.embed_dim,
-                self.num_heads,
-                drop_path=drop_path_rate * index / max(self.depth - 1, 1),
-                window_size=window,
-                layer_scale=layer_scale,
-                way=attention,
-                **table_grids(rel_pos, window, self.rel_pos_grid),
-            )
-            for index, window in enumerate(windows)
+            self._block(window, rate, rel_pos, layer_scale, attention)
+            for window, rate in zip(windows, rates, strict=True)
         )
         self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
         self.reset_parameters()
         self._freeze()
 
-    def _add_positions(self, use_abs_pos: bool) -> None:
+    def _add_positions(self, use_abs_pos: bool, shared_table: bool) -> None:
         if self.num_prefix_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         # Row 0 is the class token's, kept in every model so that published tables fit.
@@ -133,6 +116,18 @@ class PlainViT(BaseModule):
         self.register_parameter('pos_embed', positions)
         if self.window_abs_pos:
             self.global_pos_embed = nn.Parameter(torch.zeros(1, self.pos_grid[0] * self.pos_grid[1], self.embed_dim))
+        self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if shared_table else None
+
+    def _block(self, window: int, drop_path: float, rel_pos: str | None, scale: float | None, way: str) -> Block:
+        return Block(
+            self.embed_dim,
+            self.num_heads,
+            drop_path=drop_path,
+            window_size=window,
+            layer_scale=scale,
+            way=way,
+            **table_grids(rel_pos, window, self.rel_pos_grid),
+        )
 
     def reset_parameters(self) -> None:
         """Draw the weights as MAE does: Xavier for linear layers and the patch projection, 0.02 for the class token."""
@@ -246,46 +241,11 @@ class PlainViT(BaseModule):
         return places.reshape(len(tokens), self.embed_dim, *grid).contiguous()
 
     def _freeze(self) -> None:
+        if not 0 <= self.frozen_blocks <= self.depth:
+            raise ValueError(f'frozen_blocks={self.frozen_blocks} is outside 0..{self.depth}, the depth of the model')
         if not self.frozen_blocks:
             return
         frozen = self.param_depth(f'blocks.{self.frozen_blocks - 1}.')
         for name, parameter in self.named_parameters():
             if self.param_depth(name) <= frozen:
                 parameter.requires_grad_(False)
-
-
-class TableGrids(TypedDict):
-    """The two arguments of `Block` that say which relative positions it has."""
-
-    rel_pos_grid: Grid | None
-    table_grid: Grid | None
-
-
-def table_grids(rel_pos: str | None, window: int, image_grid: Grid) -> TableGrids:
-    """Grids behind a block's relative positions, as `Block` takes them: those of its windows or of the image."""
-    reach = (window, window) if window else image_grid
-    decomposed = rel_pos == 'decomposed' or (rel_pos == 'decomposed_global' and not window)
-    return TableGrids(rel_pos_grid=reach if decomposed else None, table_grid=reach if rel_pos == 'table' else None)
-
-
-def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool, window_abs_pos: bool) -> None:
-    """Refuse kinds of positions that do not exist or do not go together.
-
-    Raises:
-        ValueError: names the argument, and what to set instead.
-    """
-    if rel_pos not in (None, *DECOMPOSED, *TABLES):
-        kinds = ', '.join(map(repr, (*DECOMPOSED, *TABLES)))
-        raise ValueError(f'rel_pos={rel_pos!r} is unknown: use None, {kinds}')
-    if rel_pos == 'shared_table' and window_size:
-        raise ValueError(
-            f"rel_pos='shared_table' is one table for the whole image, and window_size={window_size} needs its own: "
-            "use rel_pos='table', which every block starts from a shared one of a file, or window_size=0"
-        )
-    if rel_pos is None and not use_abs_pos:
-        raise ValueError('use_abs_pos=False leaves no positions at all: set rel_pos')
-    if window_abs_pos and not (window_size and use_abs_pos):
-        raise ValueError(
-            f'window_abs_pos=True repeats the positions in each window, but window_size={window_size} and '
-            f'use_abs_pos={use_abs_pos}: set both'
-        )

@@ -7,9 +7,7 @@ python tools/train.py pretrain/configs/beit_quickstart.py --data-root SHAPES/unl
 _base_ = ['_base_/beit.py', '_base_/recipe_beit.py', '_base_/runtime.py']
 
 model = dict(
-    encoder=dict(
-        variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128, layer_scale=0.1, drop_path_rate=0.0
-    )
+    encoder=dict(variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128, layer_scale=0.1, drop_path_rate=0.0)
 )
 __views = dict(crop_size=128, token_size=64, crop_scale=(0.4, 1.0), color_jitter=0.0)
 train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=__views)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
+from backbones.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
 
 
 def test_sincos_pos_embed__plain_loop():
@@ -53,3 +53,11 @@ def test_resample_pos_embed__keeps_dtype():
 def test_resample_pos_embed__wrong_rows():
     with pytest.raises(ValueError, match='2x3 grid with 1 prefix rows has 7 rows, this one has 6'):
         resample_pos_embed(torch.randn(1, 6, 4), (2, 3), (4, 4))
+
+
+def test_tile_pos_embed__plain_loop():
+    table = torch.randn(1, 2 * 3, 4)
+    tiled = tile_pos_embed(table, (2, 3), (5, 4))
+    for y in range(5):
+        for x in range(4):
+            assert torch.equal(tiled[0, y * 4 + x], table[0, y % 2 * 3 + x % 3])

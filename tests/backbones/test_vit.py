@@ -297,6 +297,8 @@ def test_param_depth__literal():
         (dict(rel_pos='learned'), "rel_pos='learned' is unknown"),
         (dict(rel_pos='shared_table', window_size=7), r"window_size=7 needs its own: use rel_pos='table'"),
         (dict(use_abs_pos=False), 'use_abs_pos=False leaves no positions at all'),
+        (dict(window_abs_pos=True), 'but window_size=0 and use_abs_pos=True: set both'),
+        (dict(attention='flex'), "attention='flex' is unknown: use 'auto', 'bias', 'fold', 'chunk'"),
         (dict(layer_scale=0.0), 'layer_scale=0.0 would silence the branches'),
         (dict(out_indices=(12,)), 'out_indices names block 12, but the model has 12 blocks'),
         (dict(window_size=2, global_blocks=(99,)), 'global_blocks names block 99'),
@@ -327,3 +329,55 @@ def test_forward__residual_stream_stays_float32_under_autocast(options):
     assert rounded.dtype == torch.float32
     # Branches in bf16 (8 bits) err by less than the stream itself would: 2 ** -8 of each value, block after block.
     assert 0 < relative_error(rounded, exact) < 1e-2
+
+
+@pytest.mark.parametrize('size', [(32, 32), (33, 50)])
+def test_window_abs_pos__tiled_plus_stretched_by_loop(size):
+    model = toy(window_size=4, window_abs_pos=True, rel_pos='decomposed_global')
+    plain = toy(window_size=4)
+    plain.load_state_dict({n: v for n, v in model.state_dict().items() if n in plain.state_dict()}, strict=False)
+    images = torch.randn(2, 3, *size)
+    rows, columns = -(-size[0] // 8), -(-size[1] // 8)
+    added = model.embed(images) - plain.patch_embed(images).flatten(2).transpose(1, 2)
+    stretched = model.global_pos_embed.transpose(1, 2).reshape(1, 24, 4, 4)
+    stretched = F.interpolate(stretched, size=(rows, columns), mode='bicubic')
+    for y in range(rows):
+        for x in range(columns):
+            expected = model.pos_embed[0, 1 + y % 4 * 4 + x % 4] + stretched[0, :, y, x]
+            torch.testing.assert_close(added[1, y * columns + x], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_window_abs_pos__starts_as_the_published_table():
+    model = PlainViT(TOY, img_size=64, pretrain_img_size=32, patch_size=8, window_size=4, window_abs_pos=True)
+    assert not model.global_pos_embed.any()
+    assert model.param_depth('global_pos_embed') == 0
+    added = model.embed(torch.zeros(1, 3, 64, 64)) - model.patch_embed.proj.bias
+    torch.testing.assert_close(added.reshape(8, 8, 24)[4:, 4:].reshape(1, 16, 24), model.pos_embed[:, 1:])
+
+
+def test_rel_pos__of_global_blocks_only_is_zero_tables_in_windows():
+    options = dict(window_size=2, global_blocks=(1,))
+    some, every = toy(rel_pos='decomposed_global', **options), toy(rel_pos='decomposed', **options)
+    assert {n for n in some.state_dict() if 'rel_pos' in n} == {f'blocks.1.attn.rel_pos_{axis}' for axis in 'hw'}
+    for name, parameter in every.named_parameters():
+        if 'rel_pos' in name:
+            torch.nn.init.zeros_(parameter)
+    every.load_state_dict(some.state_dict(), strict=False)
+    images = torch.randn(2, 3, 40, 24)
+    torch.testing.assert_close(some(images), every(images))
+
+
+@pytest.mark.parametrize('rel_pos', ['decomposed', 'decomposed_global'])
+@pytest.mark.parametrize('size', [(32, 32), (33, 50)])
+def test_attention__every_way_the_same_values_and_gradients(rel_pos, size):
+    images, results = torch.randn(2, 3, *size), {}
+    for way in ('bias', 'fold', 'chunk', 'auto'):
+        model = toy(rel_pos=rel_pos, window_size=3, global_blocks=(-1,), attention=way)
+        for dtype in (torch.float32, torch.float64):
+            model.to(dtype).zero_grad()
+            maps = model(images.to(dtype))
+            random_functional(maps).backward()
+            results[way, dtype] = maps[0], torch.cat([p.grad.flatten() for p in model.parameters()])
+    for (_, dtype), found in results.items():
+        for actual, expected in zip(found, results['bias', dtype], strict=True):
+            assert relative_error(actual, expected) < (1e-5 if dtype == torch.float32 else 1e-10)

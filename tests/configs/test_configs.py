@@ -20,7 +20,7 @@ SEG = sorted((ROOT / 'seg_configs').glob('*.py'))
 MAE = [path for path in sorted((ROOT / 'pretrain/configs').glob('*.py')) if path.stem != '__init__']
 # What Mask R-CNN starts from, where it is not MAE.
 STARTS = ('mocov3', 'deit', 'dino', 'beit')
-PUBLISHED = [path for path in (*DET, *SEG) if path.stem.split('_')[-1] in ('base', 'large', 'huge', *STARTS)]
+PUBLISHED = [path for path in (*DET, *SEG) if path.stem.split('_')[-1] in ('base', 'large', 'huge', 'abswin', *STARTS)]
 
 
 def configs(paths):
@@ -48,7 +48,7 @@ def count(module):
 def test_configs__the_promised_ones_exist():
     assert {path.stem for path in PUBLISHED} == {
         *(f'mask_rcnn_vit_{size}' for size in ('base', 'large', *(f'base_{start}' for start in STARTS))),
-        *(f'mask_rcnn_vitdet_{size}' for size in ('base', 'large', 'huge')),
+        *(f'mask_rcnn_vitdet_{size}' for size in ('base', 'large', 'huge', 'base_abswin')),
         *(f'upernet_{kind}_{size}' for kind in ('vit', 'beit', 'beitv2') for size in ('base', 'large')),
     }
 
