@@ -98,7 +98,7 @@ class LinearProbe(FrozenProbe):
         """Map images (B, C, h, w) to (B, N)."""
         with torch.no_grad():
             features = pooled_features(self.backbone, images, self.pool)
-        return self.head(features.float())
+        return self.head(features.to(self.head[1].weight.dtype))
 
 
 @MODELS.register_module()
@@ -132,7 +132,7 @@ class LayerProbes(FrozenProbe):
     def logits(self, images: Tensor) -> Tensor:
         """Map images (B, C, h, w) to (B, S, N)."""
         with torch.no_grad():
-            features = layer_features(self.backbone, images).float()
+            features = layer_features(self.backbone, images).to(self.heads[0].weight.dtype)
         return torch.stack([head(each) for head, each in zip(self.heads, features.unbind(1), strict=True)], dim=1)
 
 

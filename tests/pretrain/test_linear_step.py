@@ -109,28 +109,28 @@ def test_probing__equals_the_plain_loop(tmp_path):
     rates, step = [], runner.model.train_step
 
     def recorded(data, optim_wrapper):
-        rates.append({group['lr'] for group in optim_wrapper.optimizer.param_groups})
+        rates.append([group['lr'] for group in optim_wrapper.optimizer.param_groups])
         return step(data, optim_wrapper)
 
     runner.model.train_step = recorded
     runner.train()
     assert len(rates) == EPOCHS * PER_EPOCH
     for index, found in enumerate(rates):
-        assert found == {pytest.approx(rate_at(index), rel=1e-9)}, index
+        assert found == pytest.approx([rate_at(index)] * 2, rel=1e-9), index
     items = [Pictures()[index] for index in range(BATCH * PER_EPOCH)]
     with torch.no_grad():
         inputs = torch.stack([item['inputs'] for item in items])
-        # The probe takes its features in float32, whatever computes them.
-        features = start.backbone.encode(start.backbone.embed(inputs))[:, 0].float().double()
+        features = start.backbone.encode(start.backbone.embed(inputs))[:, 0]
     head = start.head[1]
     labels = [item['data_samples'] for item in items]
     expected = plain_loop(features, labels, head.weight.detach(), head.bias.detach())
+    # The loss is taken in float32, as under autocast.
     for name, found, wanted in zip(
         ('weight', 'bias'), (model.head[1].weight, model.head[1].bias), expected, strict=True
     ):
         moved = (wanted - getattr(head, name)).abs().max()
         assert moved > 0
-        assert (found - wanted).abs().max() <= 1e-4 * moved, name
+        assert (found - wanted).abs().max() <= 1e-3 * moved, name
 
 
 def test_lars__one_step():
@@ -184,7 +184,8 @@ def test_config__recipe_is_the_papers(name):
     per_step = 8 * cfg.train_dataloader.batch_size
     assert per_step * cfg.optim_wrapper.get('accumulative_counts', 1) == batch
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
-    assert {group['lr'] * per_step / cfg.auto_scale_lr.base_batch_size for group in groups} == {pytest.approx(lr)}
+    found = [group['lr'] * per_step / cfg.auto_scale_lr.base_batch_size for group in groups]
+    assert found == pytest.approx([lr, lr])
     assert (cfg.train_cfg.max_epochs, cfg.param_scheduler[-1].get('begin', 0)) == (epochs, warm)
     assert max(group['weight_decay'] for group in groups) == (1e-4 if 'beit' in name else 0)
 

@@ -3,6 +3,7 @@
 import json
 import random
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pretrain.online_probe import OnlineProbe
 from pretrain.ridge import ridge_accuracy
 from tests.conftest import ROOT
 from tests.datasets import make_folders
+from tests.helpers import randomise
 
 
 @pytest.fixture(scope='module')
@@ -24,12 +26,25 @@ def folder(tmp_path_factory):
     return make_folders(tmp_path_factory.mktemp('crops'), sizes=(6, 3))
 
 
+@pytest.fixture(scope='module')
+def noise(tmp_path_factory):
+    """Three classes that hardly differ, so that no figure is at its end."""
+    root = tmp_path_factory.mktemp('noise')
+    rng = np.random.default_rng(0)
+    for part, count in (('train', 8), ('val', 20)):
+        for label in range(3):
+            (root / part / str(label)).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 200, (32, 32, 3)) + 4 * label
+                cv2.imwrite(str(root / part / str(label) / f'{index}.png'), pixels.astype(np.uint8))
+    return root
+
+
 def runner_for(folder, work_dir, hooks, epochs=3):
     cfg = Config.fromfile(ROOT / 'pretrain/configs/mae_tiny.py')
     cfg.merge_from_dict(
         {
             'work_dir': str(work_dir),
-            'model.encoder.variant': dict(embed_dim=24, depth=2, num_heads=3),
             'model.encoder.img_size': 32,
             'model.encoder.drop_path_rate': 0.5,
             'model.decoder': dict(embed_dim=16, depth=1, num_heads=2),
@@ -44,6 +59,7 @@ def runner_for(folder, work_dir, hooks, epochs=3):
             'experiment_name': work_dir.name,
         }
     )
+    cfg.model.encoder.variant = dict(embed_dim=24, depth=2, num_heads=3)
     # Nothing seeds the epochs anew, so that a single number drawn by the hook would show.
     cfg.custom_hooks = hooks
     return Runner.from_cfg(cfg)
@@ -70,37 +86,38 @@ def test_online_probe__training_does_not_notice_it(folder, tmp_path):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(probed, plain, strict=True))
     assert probed_state == state
     # 18 images in batches of 6: after epoch 2, and after the last.
-    assert [step for step, *_ in scalars(tmp_path / 'probed')] == [6 - 1, 9 - 1]
+    assert [step for step, *_ in scalars(tmp_path / 'probed')] == [6, 9]
     log = next((tmp_path / 'probed').glob('*/*.log')).read_text()
     assert 'epoch 2: probe/knn' in log and 'epoch 3: probe/knn' in log and 'epoch 1: probe/knn' not in log
 
 
+@pytest.fixture
+def model(folder, tmp_path):
+    return randomise(runner_for(folder, tmp_path / 'run', []).model)
+
+
 @torch.no_grad()
-def test_look__figures_of_the_encoder_as_it_is(folder, tmp_path):
-    model = runner_for(folder, tmp_path / 'run', []).model.train()
+def test_look__figures_of_the_encoder_as_it_is(noise, model):
+    model.train()
     modes = [part.training for part in model.modules()]
-    found = OnlineProbe(folder, neighbours=4).look(model)
+    found = OnlineProbe(noise, neighbours=4).look(model)
     assert [part.training for part in model.modules()] == modes
     model.encoder.eval()
     parts = []
     for part in ('train', 'val'):
-        data = LabelledImages(str(folder / part), EvalTransform(32))
+        data = LabelledImages(str(noise / part), EvalTransform(32))
         batch = torch.stack([data[index]['inputs'] for index in range(len(data))]).float()
         mean, std = (torch.tensor(each)[:, None, None] for each in ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]))
         parts.append((pooled_features(model.encoder, (batch - mean) / std), torch.tensor(data.labels)))
     assert found['probe/knn'] == pytest.approx(knn_accuracy(*parts, (4,))[4])
     assert found['probe/ridge'] == pytest.approx(ridge_accuracy(*parts))
+    assert all(20 < value < 90 for value in found.values())
 
 
 @pytest.mark.parametrize('option', [dict(neighbours=18), dict(ridge=1e4), dict(pool='class'), dict(pool='both')])
-def test_look__options_change_the_figures(folder, tmp_path, option):
-    model = runner_for(folder, tmp_path / 'run', []).model
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for value in model.encoder.parameters():
-            value.copy_(torch.randn(value.shape, generator=generator) / (value[0].numel() if value.ndim else 1) ** 0.5)
-    base = OnlineProbe(folder, neighbours=4).look(model)
-    assert OnlineProbe(folder, **{'neighbours': 4, **option}).look(model) != base
+def test_look__options_change_the_figures(noise, model, option):
+    base = OnlineProbe(noise, neighbours=4).look(model)
+    assert OnlineProbe(noise, **{'neighbours': 4, **option}).look(model) != base
 
 
 def test_online_probe__absent_images():

@@ -5,8 +5,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from tools.evaluate import main
+from tools.evaluate import features_of, main, parse_args
 from tools.results import table
 
 
@@ -29,26 +30,42 @@ RANDOM = ['random', '--variant', 'tiny', '--img-size', '32', '--data-root']
 
 def test_evaluate__json_and_tables(crops, tmp_path, capsys):
     out = tmp_path / 'new' / 'results.json'
-    assert main([*RANDOM, str(crops), '--seeds', '0', '1', '--out', str(out)]) == 0
+    assert (
+        main([*RANDOM, str(crops), '--protocols', 'knn', 'linear', 'layers', '--seeds', '0', '1', '--out', str(out)])
+        == 0
+    )
     content = json.loads(out.read_text())
     assert content['checkpoint'] == 'random' and content['data'] == str(crops)
     assert {name: set(runs) for name, runs in content['protocols'].items()} == {
         'knn': {'0', '1'},
         'linear': {'0', '1'},
+        'layers': {'0', '1'},
     }
     assert content['protocols']['linear']['0']['top1'] == 100
     assert content['protocols']['knn']['0'] == {'top1': 100.0, 'top1_k5': 100.0, 'top1_k1': 100.0}
+    layers = content['protocols']['layers']['0']
+    assert len(layers) == 13 and layers['top1'] == max(layers.values())
     assert 'torch' in content['versions']
     printed = capsys.readouterr().out
-    assert printed.count('random on') == 2 and 'seed   1' in printed
+    assert printed.count('random on') == 3 and 'seed   1' in printed
 
 
-def test_evaluate__pool_changes_features(crops):
-    from tools.evaluate import measure, parse_args
+@pytest.mark.parametrize(('pool', 'width'), [('class', 192), ('both', 384)])
+def test_pool__changes_the_features(crops, pool, width):
+    args = parse_args([*RANDOM, str(crops)])
+    plain = features_of(args, 0, 'pooled')[0][0]
+    args.pool = pool
+    other = features_of(args, 0, 'pooled')[0][0]
+    # Two views of 12 images.
+    assert plain.shape == (2, 12, 192) and other.shape == (2, 12, width)
+    assert not torch.allclose(plain, other[..., :192])
 
-    arguments = [*RANDOM, str(crops), '--protocols', 'linear', '--pool']
-    assert measure(parse_args([*arguments, 'mean']))['linear']['0']['top1'] == 100
-    assert measure(parse_args([*arguments, 'both']))['linear']['0']['top1'] == 100
+
+def test_img_size__changes_the_features(crops):
+    args = parse_args([*RANDOM, str(crops)])
+    plain = features_of(args, 0, 'layers')[0][0]
+    args.img_size = 48
+    assert not torch.allclose(plain, features_of(args, 0, 'layers')[0][0])
 
 
 def test_table__mean_and_deviation():
