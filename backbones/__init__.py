@@ -9,8 +9,10 @@ from backbones.openmmlab import prepare
 prepare()
 
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
+from backbones.distributed import StaticDDP
 from backbones.layer_decay import LayerWiseDecay
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
+from backbones.sharding import ShardedModel
 from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     'PlainViT',
     'PretrainedViT',
     'Report',
+    'ShardedModel',
     'SimpleFeaturePyramid',
+    'StaticDDP',
     'load_pretrained',
     'read_checkpoint',
 ]

@@ -162,7 +162,7 @@ class PlainViT(BaseModule):
                 f'windows and relative positions need every token and its place: got grid={grid} for '
                 f'{tokens.shape[1]} tokens'
             )
-        for output in self._run_blocks(tokens, grid):
+        for output in self.run_blocks(tokens, grid):
             tokens = output
         return self.norm(tokens)
 
@@ -174,7 +174,7 @@ class PlainViT(BaseModule):
         """
         tokens, grid = self._embed(images)
         maps = {}
-        for index, output in enumerate(self._run_blocks(tokens, grid)):
+        for index, output in enumerate(self.run_blocks(tokens, grid)):
             if index in self.out_indices:
                 maps[index] = self._to_map(self.norm(output), grid)
         return tuple(maps[index] for index in self.out_indices)
@@ -219,8 +219,8 @@ class PlainViT(BaseModule):
         repeated = tile_pos_embed(resample_pos_embed(table, self.pos_grid, window)[:, 1:], window, grid)
         return repeated + resample_pos_embed(self.global_pos_embed, self.pos_grid, grid, prefix_tokens=0)
 
-    def _run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
-        """Yield the output (B, num_prefix_tokens + K, D) of each block in turn."""
+    def run_blocks(self, tokens: Tensor, grid: tuple[int, int] | None) -> Iterator[Tensor]:
+        """Yield the output (B, num_prefix_tokens + K, D) of each block in turn, not normed; see `encode`."""
         if self.num_prefix_tokens:
             prefix = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)

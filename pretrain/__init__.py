@@ -3,7 +3,7 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
-from pretrain.accuracy import ClassAccuracy
+from pretrain.accuracy import ClassAccuracy, LayerAccuracy
 from pretrain.beit import BEiT
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.classify import Classifier
@@ -14,7 +14,10 @@ from pretrain.finetune_optim import FinetuneOptim
 from pretrain.head import KeepHead
 from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.labelled import LabelledImages
+from pretrain.lars import lars
+from pretrain.linear import LayerProbes, LinearProbe
 from pretrain.mae import MaskedAutoencoder
+from pretrain.online_probe import OnlineProbe
 from pretrain.optim import PretrainOptim
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
@@ -35,8 +38,12 @@ __all__ = [
     'FinetuneOptim',
     'KeepHead',
     'LabelledImages',
+    'LayerAccuracy',
+    'LayerProbes',
+    'LinearProbe',
     'MAEDecoder',
     'MaskedAutoencoder',
+    'OnlineProbe',
     'PretrainOptim',
     'SeedEachEpoch',
     'SimMIM',
@@ -47,4 +54,5 @@ __all__ = [
     'TrainTransform',
     'UnlabelledImages',
     'WatchCodebook',
+    'lars',
 ]

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy for mmengine's evaluation."""
+"""Accuracy for mmengine's evaluation: of one head, and of one per layer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +35,34 @@ class ClassAccuracy(BaseMetric):
         classes = results[0][1]
         ranks = torch.tensor([rank for rank, _ in results])
         return {f'top{k}': 100 * (ranks < k).double().mean().item() for k in self.topk if k < classes}
+
+
+@METRICS.register_module()
+class LayerAccuracy(BaseMetric):
+    """Top-1 accuracy of a head per layer, in percent: ``accuracy/layer1`` ..., and the greatest, ``accuracy/top1``.
+
+    Which layer is best is decided on the images evaluated, as BEiT does it.
+
+    Args:
+        collect_device: see mmengine.
+        prefix: of the names of the results.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device, prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Take in predictions: each with ``scores`` (layers, classes) and ``label``."""
+        for sample in data_samples:
+            label = int(sample['label'])
+            self.results.append([rank_of(scores, label) == 0 for scores in sample['scores']])
+
+    def compute_metrics(self, results: list[list[bool]]) -> dict[str, float]:
+        """Percentages by name."""
+        layers = 100 * torch.tensor(results).double().mean(dim=0)
+        return {'top1': layers.max().item()} | {f'layer{i}': each.item() for i, each in enumerate(layers, 1)}
 
 
 def rank_of(scores: Tensor, label: int) -> int:

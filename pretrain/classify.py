@@ -65,7 +65,7 @@ class Classifier(BaseModel):
         Args:
             inputs: (B, C, h, w).
             data_samples: labels, int64 (B,).
-            mode: 'loss', 'predict' (see `predict`), or 'tensor' for the logits (B, N).
+            mode: 'loss', 'predict' (see `predictions`), or 'tensor' for the logits (B, N).
 
         Raises:
             ValueError: another mode, or 'loss' without labels.
@@ -76,7 +76,7 @@ class Classifier(BaseModel):
             images, targets = self.augment(inputs, data_samples)
             return {'loss': F.cross_entropy(self.logits(images).float(), targets)}
         if mode == 'predict':
-            return self.predict(inputs, data_samples)
+            return predictions(self.logits(inputs), data_samples)
         if mode == 'tensor':
             return self.logits(inputs)
         raise ValueError(f"mode={mode!r} is unknown: use 'loss', 'predict' or 'tensor'")
@@ -85,24 +85,29 @@ class Classifier(BaseModel):
         """Map images (B, C, h, w) to (B, N)."""
         return self.head(self.fc_norm(pooled_features(self.backbone, images, self.pool)))
 
-    def predict(self, images: Tensor, labels: Tensor | None = None) -> list[BaseDataElement]:
-        """Classify images (B, C, h, w).
-
-        Returns:
-            per image: ``scores`` (N,), softmax of the logits; and ``label``, where ``labels`` are given.
-        """
-        results = [BaseDataElement(scores=each) for each in self.logits(images).float().softmax(dim=1)]
-        if labels is not None:
-            for result, label in zip(results, labels, strict=True):
-                result.label = label
-        return results
-
     def train(self, mode: bool = True) -> 'Classifier':
         """Switch mode; frozen parts stay in evaluation mode, so that nothing random is left in them."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
         return self
+
+
+def predictions(logits: Tensor, labels: Tensor | None = None) -> list[BaseDataElement]:
+    """Predictions as mmengine's evaluation takes them.
+
+    Args:
+        logits: (B, N), or of several heads (B, heads, N).
+        labels: int64 (B,).
+
+    Returns:
+        per image: ``scores`` (N,) or (heads, N), softmax of the logits; and ``label``, where ``labels`` are given.
+    """
+    results = [BaseDataElement(scores=each) for each in logits.float().softmax(dim=-1)]
+    if labels is not None:
+        for result, label in zip(results, labels, strict=True):
+            result.label = label
+    return results
 
 
 def check_backbone(backbone: nn.Module, pool: str) -> None:

@@ -42,6 +42,28 @@ def frozen_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor
     return torch.cat([tokens[:, 0], tokens[:, vit.num_prefix_tokens :].mean(dim=1)], dim=1)
 
 
+def layer_features(vit: PlainViT, images: Tensor) -> Tensor:
+    """Output of each block, not normed: class token and mean of the patch tokens side by side.
+
+    Args:
+        vit: the model, with a class token.
+        images: (B, C, height, width), normalised.
+
+    Returns:
+        (B, depth, 2 D).
+
+    Raises:
+        ValueError: there is no class token.
+    """
+    check_pool(vit, 'class')
+    grid = patch_grid((images.shape[2], images.shape[3]), vit.patch_size)
+    layers = [
+        torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)
+        for tokens in vit.run_blocks(vit.embed(images), grid)
+    ]
+    return torch.stack(layers, dim=1)
+
+
 def check_pool(vit: PlainViT, pool: str) -> None:
     """Refuse a kind of pooling that does not exist or that the model has no token for.
 

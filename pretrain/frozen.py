@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from backbones.checkpoint import load_pretrained, read_checkpoint
 from backbones.checkpoint_convert_beit import options_of
 from backbones.checkpoint_formats import architecture, recognise
-from backbones.variants import Size
+from backbones.variants import VARIANTS, Size
 from backbones.vit import PlainViT
 from pretrain.restore import read_model_config
 
@@ -47,11 +47,45 @@ def random_model(variant: str, img_size: Size, seed: int) -> Frozen:
     return Frozen(vit.eval(), ImgDataPreprocessor(**IMAGENET), img_size)
 
 
-def load_frozen(path: str | Path, variant: str | None = None, img_size: Size | None = None) -> Frozen:
-    """Load a backbone through `load_pretrained`.
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint tells of its model: arguments of `PlainViT`, mean and std of its images, their size."""
 
-    The config inside a checkpoint of ours tells how to build it; of other files the shapes do. It is read as values
-    and never run.
+    options: dict[str, Any]
+    statistics: dict[str, list[float]]
+    size: Size
+
+
+def describe(
+    content: dict[str, Any], source: str, variant: str | None = None, img_size: Size | None = None
+) -> Description:
+    """Work out how to build the backbone in a checkpoint.
+
+    The config inside a checkpoint of ours tells, which is read as values and never run; of other files the shapes do.
+
+    Args:
+        content: of the checkpoint.
+        source: its name, for messages.
+        variant: see `load_frozen`.
+        img_size: see `load_frozen`.
+
+    Raises:
+        ValueError: it holds no ViT, or another one than ``variant``.
+    """
+    meta = content.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    config = read_model_config(text) if text else {}
+    told = config.get('encoder', config.get('backbone'))
+    options = _own_options(told, source) if config else _options_of_shapes(content, source)
+    if variant is not None and options.setdefault('variant', variant) != variant:
+        raise ValueError(f'{source} is of variant {options["variant"]!r}, not {variant!r}: leave --variant out')
+    size = options.setdefault('img_size', img_size or 224)
+    statistics = {**IMAGENET, **(config.get('data_preprocessor') or {})}
+    return Description(options, {key: list(statistics[key]) for key in IMAGENET}, img_size or size)
+
+
+def load_frozen(path: str | Path, variant: str | None = None, img_size: Size | None = None) -> Frozen:
+    """Load a backbone through `load_pretrained`, built as `describe` says.
 
     Args:
         path: see `load_pretrained`.
@@ -60,34 +94,27 @@ def load_frozen(path: str | Path, variant: str | None = None, img_size: Size | N
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no ViT, or another one than ``variant``.
+        ValueError: see `describe` and `load_pretrained`.
     """
     content = read_checkpoint(path)
-    meta = content.get('meta')
-    text = meta.get('cfg') if isinstance(meta, dict) else None
-    config = read_model_config(text) if text else {}
-    told = config.get('encoder', config.get('backbone'))
-    options = _own_options(told, path) if told else _options_of_shapes(content, str(path))
-    if variant is not None and options.setdefault('variant', variant) != variant:
-        raise ValueError(f'{path} is of variant {options["variant"]!r}, not {variant!r}: leave --variant out')
-    size = options.setdefault('img_size', img_size or 224)
-    vit = PlainViT(**options, out_norm=True)
+    description = describe(content, str(path), variant, img_size)
+    vit = PlainViT(**description.options, out_norm=True)
     load_pretrained(vit, content)
-    statistics = {**IMAGENET, **(config.get('data_preprocessor') or {})}
-    normalise = ImgDataPreprocessor(mean=statistics['mean'], std=statistics['std'])
-    return Frozen(vit.eval(), normalise, img_size or size)
+    return Frozen(vit.eval(), ImgDataPreprocessor(**description.statistics), description.size)
 
 
-def _own_options(told: Any, path: str | Path) -> dict[str, Any]:
+def _own_options(told: Any, source: str) -> dict[str, Any]:
     if not isinstance(told, dict) or told.get('type') != 'PlainViT':
-        raise ValueError(f'{path} is of a model without a PlainViT: its config tells of {told!r:.80}')
+        raise ValueError(f'{source} is of a model without a PlainViT: its config tells of {told!r:.80}')
     return {key: value for key, value in told.items() if key not in TRAINING_OPTIONS}
 
 
 def _options_of_shapes(content: dict[str, Any], source: str) -> dict[str, Any]:
     tensors = recognise(content, source).tensors
     sizes = architecture(tensors)
-    return dict(patch_size=sizes.patch_size, in_channels=sizes.in_channels, **options_of(tensors))
+    names = {(each['embed_dim'], each['depth']): name for name, each in VARIANTS.items()}
+    known = {'variant': names[sizes.embed_dim, sizes.depth]} if (sizes.embed_dim, sizes.depth) in names else {}
+    return dict(patch_size=sizes.patch_size, in_channels=sizes.in_channels, **known, **options_of(tensors))
 
 
 @torch.no_grad()

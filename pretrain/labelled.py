@@ -1,13 +1,14 @@
 """Labelled images for fine-tuning, probes and k-NN: one folder per class."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 from mmengine.registry import DATASETS, TRANSFORMS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from backbones.data_folders import class_folders
+from backbones.data_folders import class_folders, find_folders
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.images import find_images
 from pretrain.reading import WorkerGenerator, path_array, read_next
@@ -53,3 +54,27 @@ class LabelledImages(Dataset):
         """
         image, place = read_next(self.paths, index)
         return {'inputs': self.transform(image, self.randomness()), 'data_samples': int(self.labels[place])}
+
+
+def labelled_parts(root: str | Path) -> tuple[str, str]:
+    """Directories of the training and the validation part of a data set, which have the same classes.
+
+    Args:
+        root: holds ``train/CLASS`` and ``val/CLASS``, or other usual names of the parts.
+
+    Raises:
+        ValueError: a part is absent, or they are of different classes; see also `class_folders`.
+    """
+    place = Path(root)
+    if not place.is_dir():
+        raise ValueError(f'no directory {str(place)!r} with images: point to one with `--data-root DIR`')
+    parts = find_folders(place)
+    absent = [part for part in ('train', 'val') if part not in parts]
+    if absent:
+        raise ValueError(f'{place} has no {" and no ".join(absent)} directory with a folder per class')
+    odd = sorted(set(parts['train'].classes) ^ set(parts['val'].classes))
+    if odd:
+        raise ValueError(
+            f'{place}: train and val are of different classes, only one has {", ".join(odd[:5])} ({len(odd)} in all)'
+        )
+    return str(parts['train'].images), str(parts['val'].images)

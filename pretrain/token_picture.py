@@ -41,8 +41,8 @@ def picture(tokenizer: DiscreteVAE, paths: Sequence[str | os.PathLike[str]], siz
     line += f'Mean absolute error {float(error) * 255:.1f} of 255.'
     # (N, 3, size, size) twice -> (N, 3, size, 2 size), padded by the gap -> (N, height, width, 3)
     tiles = torch.cat([images, (drawn * 255).round().to(torch.uint8)], dim=3)
-    tiles = F.pad(tiles, (0, GAP, 0, GAP), value=255).permute(0, 2, 3, 1).numpy()
-    rows = [np.concatenate(list(tiles[start : start + PAIRS]), axis=1) for start in range(0, len(tiles), PAIRS)]
+    pairs = list(F.pad(tiles, (0, GAP, 0, GAP), value=255).permute(0, 2, 3, 1).numpy())
+    rows = [np.concatenate(pairs[start : start + PAIRS], axis=1) for start in range(0, len(pairs), PAIRS)]
     width = rows[0].shape[1]
     rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     heading = f'original | from its {ids[0].numel()} token ids'

@@ -75,7 +75,7 @@ class Encoder(nn.Module):
     def __init__(self, vocab_size: int, hidden: int, groups: int, blocks: int) -> None:
         super().__init__()
         widths = [hidden * 2**index for index in range(groups)]
-        layers = OrderedDict(input=Convolution(3, hidden, 7))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(input=Convolution(3, hidden, 7))
         layers |= _groups([hidden, *widths], blocks, ENCODER_KERNELS, 'pool', nn.MaxPool2d(2))
         layers['output'] = _output(widths[-1], vocab_size)
         self.blocks = nn.Sequential(layers)
@@ -99,7 +99,7 @@ class Decoder(nn.Module):
     def __init__(self, vocab_size: int, hidden: int, groups: int, blocks: int, init: int) -> None:
         super().__init__()
         widths = [hidden * 2**index for index in reversed(range(groups))]
-        layers = OrderedDict(input=Convolution(vocab_size, init, 1))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(input=Convolution(vocab_size, init, 1))
         layers |= _groups([init, *widths], blocks, DECODER_KERNELS, 'upsample', nn.Upsample(scale_factor=2))
         layers['output'] = _output(hidden, 6)
         self.blocks = nn.Sequential(layers)
@@ -110,7 +110,8 @@ class Decoder(nn.Module):
 
     def from_ids(self, ids: Tensor) -> Tensor:
         """What `forward` gives for one code in each place, int64 (B, h, w), without making it one-hot."""
-        embedding = self.blocks.input
+        embedding = self.blocks.get_submodule('input')
+        assert isinstance(embedding, Convolution)
         # (V, init) looked up -> (B, h, w, init) -> (B, init, h, w)
         looked_up = F.embedding(ids, embedding.w[:, :, 0, 0].t()) + embedding.b
         return self.blocks[1:](looked_up.permute(0, 3, 1, 2))
@@ -135,4 +136,5 @@ def _groups(
 
 
 def _output(channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(relu=nn.ReLU(), conv=Convolution(channels, out_channels, 1)))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(relu=nn.ReLU(), conv=Convolution(channels, out_channels, 1))
+    return nn.Sequential(layers)

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from pretrain.tokenizer import DiscreteVAE, map_pixels
+from pretrain.tokenizer_layers import Convolution
 
 # Usage of the codes is told of about the last hundred batches: one alone holds fewer places than codes, maybe.
 WINDOW = 100
@@ -27,6 +28,11 @@ class TokenizerTraining(BaseModel):
         data_preprocessor: mmengine preprocessor that maps images to [0, 1] (``mean=[0] * 3, std=[255] * 3``), or its
             config.
     """
+
+    temperature: Tensor
+    kl_weight: Tensor
+    usage: Tensor
+    unseen: Tensor
 
     def __init__(self, tokenizer: dict | DiscreteVAE, data_preprocessor: dict | nn.Module | None = None) -> None:
         super().__init__(data_preprocessor)
@@ -69,7 +75,8 @@ class TokenizerTraining(BaseModel):
             deviation: wanted of each logit over the B * h * w places.
         """
         assert self.tokenizer.encoder is not None
-        last = self.tokenizer.encoder.blocks.output.conv
+        last = self.tokenizer.encoder.blocks.get_submodule('output.conv')
+        assert isinstance(last, Convolution)
         # (B, V, h, w) -> (V, B h w)
         logits = self.tokenizer.logits(inputs).float().transpose(0, 1).flatten(1)
         factor = deviation / logits.std(dim=1)

@@ -3,9 +3,16 @@
 python tools/evaluate.py work_dirs/mae_tiny/epoch_20.pth --data-root DIR --protocols knn linear --out results.json
 python tools/evaluate.py random --variant tiny --img-size 112 --data-root DIR
 
-knn     the 20 nearest neighbours among the training images by cosine, weighted as DINO's; also 5 and 1
-linear  batch norm and a linear layer on the features of the frozen backbone, computed once, mirrored images too;
-        the learning rate is chosen on a part of the training images
+On features of the frozen backbone, computed once for each view (the image, and mirrored for training):
+knn          the 20 nearest training images by cosine, weighted as DINO does; also 5 and 1
+linear       batch norm and a linear layer; the learning rate is chosen on a part of the training images
+layers       a linear layer on each block's class token and mean, BEiT's; top1 is the best layer on the validation
+             images. All features of all blocks are kept: for small sets
+
+Through tools/train.py and tools/test.py, for as long as the recipe says (--cfg-options changes it):
+linear_full  linear probe with random crops, linear_VARIANT.py
+partial      the last --tuned-blocks blocks fine-tuned, finetune_VARIANT.py
+finetune     all of it, finetune_VARIANT.py
 """
 
 import argparse
@@ -19,15 +26,16 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backbones.data_folders import find_folders
 from backbones.launch import RANDOM, versions
 from backbones.variants import VARIANTS
 from pretrain.class_transforms import EvalTransform
-from pretrain.features import POOLS, check_pool, frozen_features
+from pretrain.features import POOLS, frozen_features, layer_features
 from pretrain.frozen import Frozen, compute_features, load_frozen, random_model
 from pretrain.knn import NEIGHBOURS, knn_accuracy
-from pretrain.labelled import LabelledImages
+from pretrain.labelled import LabelledImages, labelled_parts
+from pretrain.layer_probe import layer_accuracies
 from pretrain.probe import ProbeRecipe, probe_accuracy
+from tools.full_runs import TRAINED, train_all
 from tools.results import Results, table, write_results
 
 Features = tuple[Tensor, Tensor]
@@ -46,7 +54,17 @@ def linear(train: Features, val: Features, seed: int) -> dict[str, float]:
     return probe_accuracy(train, (val[0][0], val[1]), ProbeRecipe(), seed)
 
 
-PROTOCOLS: dict[str, Callable[[Features, Features, int], dict[str, float]]] = {'knn': knn, 'linear': linear}
+def layers(train: Features, val: Features, seed: int) -> dict[str, float]:
+    """Figures of the probes of all layers."""
+    found = layer_accuracies(train, (val[0][0], val[1]), seed)
+    return {'top1': max(found)} | {f'layer{index}': value for index, value in enumerate(found, 1)}
+
+
+FROZEN: dict[str, Callable[[Features, Features, int], dict[str, float]]] = {
+    'knn': knn,
+    'linear': linear,
+    'layers': layers,
+}
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -56,36 +74,17 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=f"file or published name; '{RANDOM}' for no training")
     parser.add_argument('--data-root', metavar='DIR', type=Path, required=True, help='train/CLASS and val/CLASS')
-    parser.add_argument('--protocols', nargs='+', choices=PROTOCOLS, default=list(PROTOCOLS))
+    parser.add_argument('--protocols', nargs='+', choices=[*FROZEN, *TRAINED], default=['knn', 'linear'])
     parser.add_argument('--pool', choices=[*POOLS, 'both'], default='mean', help='of the patches, class token, or both')
     parser.add_argument('--img-size', type=int, help='pixels; default: those of pretraining')
     parser.add_argument('--variant', choices=VARIANTS, help='size of the ViT where the file does not tell')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help="of probes, and of 'random' weights")
     parser.add_argument('--workers', type=int, default=0, help='processes that read images')
+    parser.add_argument('--tuned-blocks', type=float, default=1, help='of partial; half a block is an MLP')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/evaluate'), help='of what is trained')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='for what is trained, as for tools/train.py')
     parser.add_argument('--out', metavar='JSON', type=Path, help='where results go')
     return parser.parse_args(arguments)
-
-
-def open_parts(root: Path, size: int | tuple[int, int]) -> tuple[LabelledImages, LabelledImages]:
-    """Training and validation part of a data set, with the same classes.
-
-    Raises:
-        ValueError: a part is absent, or they are of different classes.
-    """
-    if not root.is_dir():
-        raise ValueError(f'--data-root {root}: there is no such directory')
-    folders = find_folders(root)
-    absent = [part for part in ('train', 'val') if part not in folders]
-    if absent:
-        raise ValueError(f'{root} has no {" and no ".join(absent)} directory with a folder per class')
-    train, val = (LabelledImages(str(folders[part].images), EvalTransform(size)) for part in ('train', 'val'))
-    ours, theirs = (part.metainfo['classes'] for part in (train, val))
-    if ours != theirs:
-        odd = sorted(set(ours) ^ set(theirs))
-        raise ValueError(
-            f'{root}: train and val are of different classes, only one has {", ".join(odd[:5])} ({len(odd)} in all)'
-        )
-    return train, val
 
 
 def build(args: argparse.Namespace, seed: int) -> Frozen:
@@ -106,27 +105,56 @@ def build(args: argparse.Namespace, seed: int) -> Frozen:
     return frozen
 
 
-def measure(args: argparse.Namespace) -> Results:
-    """Run the protocols; a checkpoint's features are computed once for all seeds."""
-    results: Results = {protocol: {} for protocol in args.protocols}
-    pool = partial(frozen_features, pool=args.pool)
-    train: Features | None = None
-    for seed in args.seeds:
-        if train is None or args.checkpoint == RANDOM:
-            frozen = build(args, seed)
-            check_pool(frozen.vit, 'mean' if args.pool == 'mean' else 'class')
-            parts = open_parts(args.data_root, frozen.size)
-            train = compute_features(frozen, parts[0], pool, mirror='linear' in args.protocols, workers=args.workers)
-            val = compute_features(frozen, parts[1], pool, workers=args.workers)
-        for protocol in args.protocols:
+def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Features, Features]:
+    """Features of both parts, of the training part with its mirrored copy.
+
+    Args:
+        args: the command line.
+        seed: of random weights.
+        kind: 'pooled', or 'layers'.
+
+    Raises:
+        ValueError: see `build`; or there is no class token to pool.
+    """
+    frozen = build(args, seed)
+    pool = layer_features if kind == 'layers' else partial(frozen_features, pool=args.pool)
+    train, val = (LabelledImages(folder, EvalTransform(frozen.size)) for folder in labelled_parts(args.data_root))
+    return (
+        compute_features(frozen, train, pool, mirror=True, workers=args.workers),
+        compute_features(frozen, val, pool, workers=args.workers),
+    )
+
+
+def measure_frozen(args: argparse.Namespace, protocols: Sequence[str], kind: str) -> Results:
+    """Run protocols on the same features, which for a checkpoint are computed once for all seeds."""
+    results: Results = {protocol: {} for protocol in protocols}
+    for seed in args.seeds if protocols else ():
+        if args.checkpoint == RANDOM or seed == args.seeds[0]:
+            train, val = features_of(args, seed, kind)
+        for protocol in protocols:
             # k-NN of a checkpoint comes out the same for each seed: once is enough.
             if protocol != 'knn' or not results['knn'] or args.checkpoint == RANDOM:
-                results[protocol][str(seed)] = PROTOCOLS[protocol](train, val, seed)
+                results[protocol][str(seed)] = FROZEN[protocol](train, val, seed)
     return results
 
 
+def measure(args: argparse.Namespace) -> Results:
+    """Run all protocols.
+
+    Raises:
+        ValueError: data or checkpoint cannot be used.
+        RuntimeError: a training failed.
+    """
+    labelled_parts(args.data_root)
+    pooled = [protocol for protocol in args.protocols if protocol in FROZEN and protocol != 'layers']
+    results = measure_frozen(args, pooled, 'pooled')
+    results |= measure_frozen(args, [protocol for protocol in args.protocols if protocol == 'layers'], 'layers')
+    trained = [protocol for protocol in args.protocols if protocol in TRAINED]
+    return results | (train_all(args, trained) if trained else {})
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for what cannot be used."""
+    """Run the command; returns the exit code, 2 for what cannot be used, 1 for a training that failed."""
     args = parse_args(arguments)
     try:
         results = measure(args)
@@ -142,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
     for protocol, runs in results.items():
         print(table(protocol, f'{args.checkpoint} on {args.data_root}', runs), end='\n\n')
     return 0

@@ -3,7 +3,7 @@
 python tools/sweep.py pretrain/configs/mae_tiny.py --data-root DIR --out work_dirs/sweep --seeds 0,1,2 \\
     --grid model.mask_ratio=0.3,0.5,0.75,0.9 --grid model.decoder.depth=1,2 --fixed train_cfg.max_epochs=20 \\
     --then 'python tools/evaluate.py {checkpoint} --data-root LABELLED --protocols knn --out {result}' \\
-    --metric knn.0.accuracy
+    --metric protocols.knn.0.top1
 
 Without --then the figure shows the last training loss. Losses of different targets or masks do not compare.
 """

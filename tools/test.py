@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
 from backbones.data_root import apply_data_root
 from backbones.launch import RANDOM, UsageError, check_data, read_config, run_command, set_pretrained
+from backbones.launch_processes import check_launcher
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +37,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     Raises:
         UsageError: a file or directory is absent or not what it has to be.
     """
+    check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, args.work_dir)
     cfg.launcher = args.launcher
     if cfg.get('test_dataloader') is None:

@@ -6,6 +6,7 @@ python tools/tokens.py cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root D
 
 import argparse
 import sys
+from pathlib import Path
 
 import cv2
 
@@ -62,7 +63,7 @@ def cache(args: argparse.Namespace) -> str:
     tokenizer = load_tokenizer(args.checkpoint).to(args.device)
     about = describe(tokenizer, args.size, args.crop_scale, args.seed)
     # As tools/train.py does with its --data-root.
-    roots = [str(training_images(root)) for root in args.data_root]
+    roots = [str(training_images(Path(root))) for root in args.data_root]
     count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
     return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
 

@@ -20,6 +20,7 @@ from backbones.launch import (
     set_pretrained,
     use_bf16,
 )
+from backbones.launch_processes import check_launcher, set_wrapper
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,6 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help='of every random choice; default: drawn and logged')
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--sharded', action='store_true', help='spread the model over the processes (FSDP2)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
     # torch.distributed.launch passes it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -49,6 +51,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     Raises:
         UsageError: a file or directory is absent or not what it has to be.
     """
+    check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, args.work_dir)
     cfg.launcher = args.launcher
     told = []
@@ -62,6 +65,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         cfg.randomness = dict(seed=args.seed)
     if args.amp:
         use_bf16(cfg)
+    told += set_wrapper(cfg, args.sharded)
     if args.resume and set_resume(cfg, args.resume):
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
         told.append(f'resuming from {cfg.load_from}')

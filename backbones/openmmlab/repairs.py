@@ -14,6 +14,11 @@ from backbones.openmmlab.repairs_distributed import (
 )
 from backbones.openmmlab.repairs_packages import repair_find_loader, repair_package_lookup
 from backbones.openmmlab.repairs_precision import repair_amp_on_cpu, repair_reduced_predictions, repair_rounded_rois
+from backbones.openmmlab.repairs_sharded import (
+    repair_sharded_resuming,
+    repair_sharded_saving,
+    repair_sharded_start,
+)
 from backbones.openmmlab.repairs_workers import repair_spawned_workers
 
 REPAIRS = (
@@ -29,6 +34,9 @@ REPAIRS = (
     repair_rounded_rois,
     repair_reduced_predictions,
     repair_spawned_workers,
+    repair_sharded_saving,
+    repair_sharded_resuming,
+    repair_sharded_start,
 )
 
 

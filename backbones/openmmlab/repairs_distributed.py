@@ -1,6 +1,7 @@
 """Several processes on machines without a GPU."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import mmengine.dist.utils as dist_utils
@@ -17,21 +18,26 @@ def repair_init_without_gpu() -> None:
 
     NCCL, its default backend, needs GPUs too: gloo takes its place.
     """
-    original = dist_utils._init_dist_pytorch
-    if get_device() != 'cpu':
-        return
+    if get_device() == 'cpu':
+        for launcher in ('pytorch', 'slurm', 'mpi'):
+            name = f'_init_dist_{launcher}'
+            setattr(dist_utils, name, _without_gpu(getattr(dist_utils, name)))
 
+
+def _without_gpu(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
-    def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
-        if init_backend != 'torch':
-            original(backend, init_backend=init_backend, **kwargs)
-            return
+    def init_dist(backend: str, **kwargs: Any) -> None:
         if backend == 'nccl':
             print_log('There is no GPU: the gloo backend is used instead of nccl', 'current')
             backend = 'gloo'
-        torch.distributed.init_process_group(backend=backend, **kwargs)
+        set_device = torch.cuda.set_device
+        torch.cuda.set_device = lambda device: None
+        try:
+            original(backend, **kwargs)
+        finally:
+            torch.cuda.set_device = set_device
 
-    dist_utils._init_dist_pytorch = init_dist_pytorch
+    return init_dist
 
 
 def repair_wrapper_on_cpu() -> None:

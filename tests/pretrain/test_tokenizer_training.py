@@ -135,7 +135,8 @@ def test_training__learns_to_draw_colours():
         model(images, mode='loss')['loss'].backward()
         optimizer.step()
         optimizer.zero_grad()
-        errors.append((model.tokenizer.decode(model.tokenizer.encode(images)) - images).abs().mean().item())
+        if step in (0, 199):
+            errors.append((model.tokenizer.decode(model.tokenizer.encode(images)) - images).abs().mean().item())
     assert errors[-1] < 0.5 * errors[0]
     assert len(model.tokenizer.encode(images).unique()) >= 3
 

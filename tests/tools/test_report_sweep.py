@@ -27,7 +27,8 @@ def colours(path):
 
 def test_draw_sweep__a_line_per_value_of_the_second_axis(tmp_path):
     draw_sweep(tmp_path / 'two.png', AXES, 'acc', ROWS)
-    draw_sweep(tmp_path / 'one.png', AXES[:1], 'acc', [Row(row.values[:1], row.seed, row.measured) for row in ROWS[:2]])
+    shallow = [Row(row.values[:1], row.seed, row.measured) for row in ROWS if row.values[1] == '1']
+    draw_sweep(tmp_path / 'one.png', AXES[:1], 'acc', shallow)
     assert len(colours(tmp_path / 'two.png')) == 2
     assert len(colours(tmp_path / 'one.png')) == 1
 

@@ -45,8 +45,10 @@ def draw_sweep(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row]
         _draw_line(plot, [(x, y) for x, y in runs if y is not None], COLOURS[index % len(COLOURS)], label)
     plot.set_xticks(list(places.values()), list(places))
     plot.set_xlabel(short(axes[0]))
+    plot.set_ylabel(metric)
     seeds = len({row.seed for row in measured})
-    plot.set_ylabel(metric if seeds < 2 else f'{metric} (mean and range of {seeds} seeds)')
+    if seeds > 1:
+        plot.set_title(f'mean and range of {seeds} seeds', fontsize=9)
     plot.grid(alpha=0.25)
     plot.spines[['top', 'right']].set_visible(False)
     if len(axes) > 1 and lines:

@@ -66,6 +66,23 @@ def test_init__asks_for_no_gpu(tmp_path, monkeypatch):
         torch.distributed.destroy_process_group()
 
 
+def test_init__of_slurm_asks_for_no_gpu(tmp_path, monkeypatch):
+    for name, value in dict(PROCID=0, NTASKS=1, LOCALID=0, NODELIST='here').items():
+        monkeypatch.setenv(f'SLURM_{name}', str(value))
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'WORLD_SIZE', 'LOCAL_RANK', 'RANK'):
+        monkeypatch.setenv(name, 'localhost')  # restored after the test: mmengine sets them
+    address = {'init_method': f'file://{tmp_path}/group', 'rank': 0, 'world_size': 1}
+    with pytest.raises((RuntimeError, AssertionError)):
+        dist_utils._init_dist_slurm.__wrapped__('gloo', **address)
+    set_device = torch.cuda.set_device
+    dist_utils.init_dist('slurm', backend='nccl', **address)
+    try:
+        assert torch.distributed.get_backend() == 'gloo'
+    finally:
+        torch.distributed.destroy_process_group()
+    assert torch.cuda.set_device is set_device
+
+
 def test_init__leaves_other_frameworks_alone(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('LOCAL_RANK', '0')

@@ -1,0 +1,40 @@
+"""Data parallelism whose graph is the same in every iteration."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODEL_WRAPPERS
+from torch import Tensor, nn
+
+
+@MODEL_WRAPPERS.register_module()
+class StaticDDP(MMDistributedDataParallel):
+    """DDP that learns the graph once: no search for unused parameters, gradients that live in the buckets.
+
+    What is left out of the first graph must stay left out. A model that decides this in each iteration needs
+    ``find_unused_parameters = True`` in its config, which brings mmengine's own wrapper back.
+
+    Args:
+        module: a mmengine model.
+        kwargs: of `torch.nn.parallel.DistributedDataParallel`; they win over the defaults set here.
+    """
+
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+        defaults = dict(static_graph=True, gradient_as_bucket_view=True, broadcast_buffers=False)
+        super().__init__(module, **{**defaults, **kwargs})
+        self.graph_known = False
+
+    def train_step(self, data: dict | tuple | list, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Run one iteration, as mmengine does."""
+        logged = super().train_step(data, optim_wrapper)
+        self.graph_known = True
+        return logged
+
+    def no_sync(self) -> AbstractContextManager[None]:
+        """Keep gradients local in here, but for the first iteration: torch learns the graph while it averages them.
+
+        The sum stays exact, as averaging a part early changes nothing.
+        """
+        return super().no_sync() if self.graph_known else nullcontext()

@@ -1,0 +1,74 @@
+"""How a command line runs in several processes: what they were started by, and how they share the work."""
+
+import os
+
+import torch
+from mmengine.config import Config
+
+from backbones.launch import UsageError
+
+# What each launcher puts in the environment, and the command that does.
+STARTED_BY = {
+    'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'), 'torchrun --nproc_per_node N'),
+    'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), 'srun python'),
+    'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'), 'mpirun'),
+}
+LOCAL_RANK = {'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse a launcher other than the one that started this process.
+
+    Raises:
+        UsageError: says which variables are absent, or what to add to the command line.
+    """
+    if launcher == 'none':
+        if 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('WORLD_SIZE') != '1':
+            raise UsageError(
+                'torchrun started several processes, each of which would train alone: add --launcher pytorch'
+            )
+        return
+    variables, command = STARTED_BY[launcher]
+    absent = [name for name in variables if name not in os.environ]
+    if absent:
+        raise UsageError(
+            f'--launcher {launcher} needs {", ".join(absent)} in the environment: start with {command} '
+            f'tools/train.py ... --launcher {launcher}'
+        )
+    local, devices = int(os.environ.get(LOCAL_RANK[launcher], 0)), torch.cuda.device_count()
+    if 0 < devices <= local:
+        raise UsageError(
+            f'process {local} of this machine sees {devices} GPUs, and none of its own: start as many processes as '
+            'GPUs, and let each see them all (Slurm: --gpus-per-node, not --gpus-per-task)'
+        )
+
+
+def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
+    """Choose how processes share a model; a ``model_wrapper_cfg`` of the config stays.
+
+    Args:
+        cfg: changed in place; ``launcher`` and ``optim_wrapper`` are settled.
+        sharded: spread the model over the processes, rather than copy it.
+
+    Returns:
+        a line that says what was set, if anything was.
+
+    Raises:
+        UsageError: ``sharded`` with a single process, or with a ``model_wrapper_cfg``.
+    """
+    wrapper = cfg.get('model_wrapper_cfg')
+    if not sharded:
+        if cfg.launcher == 'none' or wrapper is not None or cfg.get('find_unused_parameters'):
+            return []
+        cfg.model_wrapper_cfg = dict(type='StaticDDP')
+        return ['each process has the whole model (StaticDDP)']
+    if cfg.launcher == 'none':
+        raise UsageError(
+            f'--sharded spreads the model over several processes: start with {STARTED_BY["pytorch"][1]} '
+            'tools/train.py ... --sharded --launcher pytorch'
+        )
+    if wrapper is not None:
+        raise UsageError(f'--sharded sets model_wrapper_cfg, this config has {dict(wrapper)} already')
+    dtype = 'bfloat16' if cfg.optim_wrapper.get('type') == 'BF16OptimWrapper' else None
+    cfg.model_wrapper_cfg = dict(type='ShardedModel', param_dtype=dtype)
+    return [f'the model is spread over the processes, weights gathered in {dtype or "float32"}']

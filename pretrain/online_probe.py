@@ -1,0 +1,89 @@
+"""How good the features are while pretraining runs: k-NN and a ridge read-out on a small labelled set."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from pretrain.class_transforms import EvalTransform
+from pretrain.features import frozen_features
+from pretrain.frozen import Frozen, compute_features
+from pretrain.knn import knn_accuracy
+from pretrain.labelled import LabelledImages, labelled_parts
+from pretrain.masked_model import PretrainingModel
+from pretrain.ridge import ridge_accuracy
+
+
+@HOOKS.register_module()
+class OnlineProbe(Hook):
+    """Log top-1 of k-NN and of a ridge read-out every few epochs: ``probe/knn`` and ``probe/ridge``, in percent.
+
+    The training goes on as if nothing had happened, bit by bit. In a distributed run every process computes the same,
+    as a sharded encoder needs all of them: keep the set small.
+
+    Args:
+        data_root: labelled images, ``train/CLASS`` and ``val/CLASS``.
+        interval: epochs between two looks; the last epoch is always looked at.
+        neighbours: k of k-NN, at most the number of training images.
+        ridge: see `pretrain.ridge.ridge_accuracy`.
+        pool: 'mean' of the patch tokens, the 'class' token, or 'both'.
+
+    Raises:
+        ValueError: see `pretrain.labelled.labelled_parts`.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self, data_root: str | Path, interval: int = 1, neighbours: int = 20, ridge: float = 0.01, pool: str = 'mean'
+    ) -> None:
+        self.folders = labelled_parts(data_root)
+        self.interval = interval
+        self.neighbours = neighbours
+        self.ridge = ridge
+        self.pool = pool
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Called by the runner."""
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            return
+        figures = self.look(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+        runner.visualizer.add_scalars(figures, step=runner.iter)
+        told = ', '.join(f'{name} {value:.2f} %' for name, value in figures.items())
+        runner.logger.info(f'epoch {runner.epoch + 1}: {told}')
+
+    def look(self, model: PretrainingModel) -> dict[str, float]:
+        """Figures of a pretraining model's encoder as it is now."""
+        vit = model.encoder
+        size = vit.rel_pos_grid[0] * vit.patch_size, vit.rel_pos_grid[1] * vit.patch_size
+        frozen = Frozen(vit, model.data_preprocessor, size)
+        pool = partial(frozen_features, pool=self.pool)
+        # Data loaders draw a seed even where nothing in them is random.
+        with torch.random.fork_rng(), evaluating(vit):
+            parts = [
+                compute_features(frozen, LabelledImages(folder, EvalTransform(size)), pool) for folder in self.folders
+            ]
+        train, val = ((features[0], labels) for features, labels in parts)
+        return {
+            'probe/knn': knn_accuracy(train, val, (self.neighbours,))[self.neighbours],
+            'probe/ridge': ridge_accuracy(train, val, self.ridge),
+        }
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards each part is in the mode it had."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -1,0 +1,92 @@
+"""What starts processes, and how they share a model."""
+
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from backbones.launch import UsageError
+from backbones.launch_processes import STARTED_BY, check_launcher, set_wrapper
+
+
+@pytest.fixture(autouse=True)
+def nothing_started(monkeypatch):
+    for name in [name for names, _ in STARTED_BY.values() for name in names] + ['TORCHELASTIC_RUN_ID', 'LOCAL_RANK']:
+        monkeypatch.delenv(name, raising=False)
+
+
+def start(monkeypatch, launcher, **more):
+    for name in STARTED_BY[launcher][0]:
+        monkeypatch.setenv(name, '0')
+    for name, value in more.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize('launcher', sorted(STARTED_BY))
+def test_check_launcher__its_variables(launcher, monkeypatch):
+    with pytest.raises(UsageError, match=f'--launcher {launcher} needs .*, .*start with .*(torchrun|srun|mpirun)'):
+        check_launcher(launcher)
+    start(monkeypatch, launcher)
+    check_launcher(launcher)
+    missing = STARTED_BY[launcher][0][1]
+    monkeypatch.delenv(missing)
+    with pytest.raises(UsageError, match=f'needs {missing} in the environment'):
+        check_launcher(launcher)
+
+
+def test_check_launcher__torchrun_without_launcher(monkeypatch):
+    check_launcher('none')
+    start(monkeypatch, 'pytorch', TORCHELASTIC_RUN_ID='a', WORLD_SIZE='2')
+    with pytest.raises(UsageError, match='each of which would train alone: add --launcher pytorch'):
+        check_launcher('none')
+    monkeypatch.setenv('WORLD_SIZE', '1')
+    check_launcher('none')
+
+
+def test_check_launcher__more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    start(monkeypatch, 'pytorch', LOCAL_RANK='1')
+    check_launcher('pytorch')
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with pytest.raises(UsageError, match='process 2 of this machine sees 2 GPUs'):
+        check_launcher('pytorch')
+    start(monkeypatch, 'slurm', SLURM_LOCALID='3')
+    with pytest.raises(UsageError, match=r'process 3 of this machine sees 2 GPUs.*--gpus-per-node'):
+        check_launcher('slurm')
+    assert os.environ['LOCAL_RANK'] == '2'
+
+
+def config(launcher='pytorch', optimizer='OptimWrapper', **more):
+    return Config(dict(launcher=launcher, optim_wrapper=dict(type=optimizer), **more))
+
+
+def test_set_wrapper__ddp_by_default():
+    cfg = config()
+    assert set_wrapper(cfg) == ['each process has the whole model (StaticDDP)']
+    assert cfg.model_wrapper_cfg == dict(type='StaticDDP')
+
+
+@pytest.mark.parametrize(
+    'cfg',
+    [config('none'), config(find_unused_parameters=True), config(model_wrapper_cfg=dict(type='Own'))],
+    ids=['alone', 'unused', 'own'],
+)
+def test_set_wrapper__leaves_the_choice_of_a_config(cfg):
+    before = cfg.get('model_wrapper_cfg')
+    assert set_wrapper(cfg) == []
+    assert cfg.get('model_wrapper_cfg') == before
+
+
+def test_set_wrapper__sharded_follows_the_precision():
+    for optimizer, dtype in (('OptimWrapper', None), ('BF16OptimWrapper', 'bfloat16')):
+        cfg = config(optimizer=optimizer)
+        assert f'weights gathered in {dtype or "float32"}' in set_wrapper(cfg, sharded=True)[0]
+        assert cfg.model_wrapper_cfg == dict(type='ShardedModel', param_dtype=dtype)
+
+
+def test_set_wrapper__sharded_mistakes():
+    with pytest.raises(UsageError, match=r'several processes: start with torchrun --nproc_per_node N .* --launcher'):
+        set_wrapper(config('none'), sharded=True)
+    with pytest.raises(UsageError, match=r"this config has {'type': 'Own'} already"):
+        set_wrapper(config(model_wrapper_cfg=dict(type='Own')), sharded=True)

@@ -1,0 +1,103 @@
+"""Protocols that train: tools/train.py and tools/test.py as processes, each run once."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import find_latest_checkpoint
+
+from backbones.checkpoint import read_checkpoint
+from backbones.launch import RANDOM
+from pretrain.frozen import IMAGENET, Description, describe
+from tools.results import Results
+from tools.steps import Command, Steps
+
+ROOT = Path(__file__).resolve().parent.parent
+# Protocol -> config, which ends with the variant.
+TRAINED = {'linear_full': 'linear', 'partial': 'finetune', 'finetune': 'finetune'}
+
+
+def train_all(args: argparse.Namespace, protocols: list[str]) -> Results:
+    """Train and test each protocol with each seed; what ended well in the working directory is not run again.
+
+    The weights tested are those of the last epoch: the best one would be chosen on the images it is judged by.
+
+    Raises:
+        ValueError: there is no recipe for the model.
+        RuntimeError: a run failed; the message ends with its last lines.
+    """
+    found = model_of(args)
+    steps = Steps(args.work_dir, os.cpu_count() or 1)
+    results: Results = {protocol: {} for protocol in protocols}
+    for protocol in protocols:
+        for seed in args.seeds:
+            results[protocol][str(seed)] = train_one(args, protocol, seed, found, steps)
+    return results
+
+
+def model_of(args: argparse.Namespace) -> Description:
+    """What to build: as the checkpoint tells, or the command line for random weights.
+
+    Raises:
+        ValueError: see `pretrain.frozen.describe`; or 'random' is not told what to build.
+    """
+    if args.checkpoint != RANDOM:
+        return describe(read_checkpoint(args.checkpoint), args.checkpoint, args.variant, args.img_size)
+    if args.variant is None or args.img_size is None:
+        raise ValueError(f"'{RANDOM}' needs --variant and --img-size")
+    return Description(dict(variant=args.variant, img_size=args.img_size), IMAGENET, args.img_size)
+
+
+def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Description, steps: Steps) -> dict[str, float]:
+    """Train and test once; returns the metrics without their prefix."""
+    config = recipe(protocol, found.options)
+    options = [*model_options(protocol, found), *data_options(found)]
+    if protocol == 'partial':
+        options.append(f'model.tuned_blocks={args.tuned_blocks:g}')
+    options = ['--cfg-options', *options, *args.cfg_options]
+    start = [str(config), '--data-root', str(args.data_root)]
+    begin = ['--pretrained', args.checkpoint, '--seed', str(seed)]
+    # Another checkpoint, data set or option is another run.
+    digest = hashlib.sha256(json.dumps([start, begin, options]).encode()).hexdigest()[:8]
+    name = f'{protocol}-{seed}-{digest}'
+    folder = args.work_dir / name
+    train = (sys.executable, str(ROOT / 'tools/train.py'), *start, *begin, '--resume', '--work-dir', str(folder))
+    steps.run(f'{protocol}, seed {seed}', [Command(f'{name}-train', (*train, *options))])
+    weights = find_latest_checkpoint(str(folder))
+    assert weights is not None, f'{folder} has no checkpoint'
+    test = (sys.executable, str(ROOT / 'tools/test.py'), start[0], weights, *start[1:], '--work-dir', f'{folder}/test')
+    steps.run(f'{protocol}, seed {seed}: test', [Command(f'{name}-test', (*test, *options))])
+    metrics = json.loads((folder / 'test/metrics.json').read_text())
+    return {key.removeprefix('accuracy/'): value for key, value in metrics.items()}
+
+
+def recipe(protocol: str, options: dict[str, Any]) -> Path:
+    """Config of a protocol for a model.
+
+    Raises:
+        ValueError: there is none for its size.
+    """
+    variant = options.get('variant', 'base')
+    path = ROOT / f'pretrain/configs/{TRAINED[protocol]}_{variant}.py'
+    if not path.is_file():
+        raise ValueError(f'{protocol} has no recipe for variant {variant!r}: there is no {path.relative_to(ROOT)}')
+    return path
+
+
+def model_options(protocol: str, found: Description) -> list[str]:
+    """Options of the config that build the model as pretrained, fine-tuned with a table per block, as BEiT is."""
+    options = dict(found.options)
+    if protocol != 'linear_full' and options.get('rel_pos') == 'shared_table':
+        options['rel_pos'] = 'table'
+    options['img_size'] = found.size
+    lines = [f'model.backbone.{key}={value}' for key, value in options.items()]
+    return lines + [f'model.data_preprocessor.{key}={value}' for key, value in found.statistics.items()]
+
+
+def data_options(found: Description) -> list[str]:
+    """Options of the config that make images of the model's size."""
+    return [f'{part}_dataloader.dataset.transform.size={found.size}' for part in ('train', 'val', 'test')]
