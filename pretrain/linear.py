@@ -98,7 +98,7 @@ class LinearProbe(FrozenProbe):
         """Map images (B, C, h, w) to (B, N)."""
         with torch.no_grad():
             features = pooled_features(self.backbone, images, self.pool)
-        return self.head(features.to(self.head[1].weight.dtype))
+        return self.head(features.to(next(self.head.parameters()).dtype))
 
 
 @MODELS.register_module()
@@ -122,17 +122,16 @@ class LayerProbes(FrozenProbe):
     ) -> None:
         super().__init__(backbone, data_preprocessor)
         check_pool(self.backbone, 'class')
-        self.heads = nn.ModuleList(
-            nn.Linear(2 * self.backbone.embed_dim, num_classes) for _ in range(self.backbone.depth)
-        )
-        for head in self.heads:
+        heads = [nn.Linear(2 * self.backbone.embed_dim, num_classes) for _ in range(self.backbone.depth)]
+        for head in heads:
             nn.init.normal_(head.weight, std=HEAD_STD)
             nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
 
     def logits(self, images: Tensor) -> Tensor:
         """Map images (B, C, h, w) to (B, S, N)."""
         with torch.no_grad():
-            features = layer_features(self.backbone, images).to(self.heads[0].weight.dtype)
+            features = layer_features(self.backbone, images).to(next(self.heads.parameters()).dtype)
         return torch.stack([head(each) for head, each in zip(self.heads, features.unbind(1), strict=True)], dim=1)
 
 

@@ -17,6 +17,7 @@ from pretrain.features import frozen_features
 from pretrain.frozen import Frozen, compute_features
 from pretrain.knn import knn_accuracy
 from pretrain.labelled import LabelledImages, labelled_parts
+from pretrain.masked_model import PretrainingModel
 from pretrain.ridge import ridge_accuracy
 
 
@@ -58,10 +59,10 @@ class OnlineProbe(Hook):
         told = ', '.join(f'{name} {value:.2f} %' for name, value in figures.items())
         runner.logger.info(f'epoch {runner.epoch + 1}: {told}')
 
-    def look(self, model: nn.Module) -> dict[str, float]:
+    def look(self, model: PretrainingModel) -> dict[str, float]:
         """Figures of a pretraining model's encoder as it is now."""
         vit = model.encoder
-        size = tuple(cells * vit.patch_size for cells in vit.rel_pos_grid)
+        size = vit.rel_pos_grid[0] * vit.patch_size, vit.rel_pos_grid[1] * vit.patch_size
         frozen = Frozen(vit, model.data_preprocessor, size)
         pool = partial(frozen_features, pool=self.pool)
         # Data loaders draw a seed even where nothing in them is random.

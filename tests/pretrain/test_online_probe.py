@@ -93,7 +93,9 @@ def test_online_probe__training_does_not_notice_it(folder, tmp_path):
 
 @pytest.fixture
 def model(folder, tmp_path):
-    return randomise(runner_for(folder, tmp_path / 'run', []).model)
+    built = runner_for(folder, tmp_path / 'run', []).model
+    randomise(built.encoder)
+    return built
 
 
 @torch.no_grad()
