@@ -4,7 +4,7 @@
 """
 
 from pretrain.accuracy import ClassAccuracy, LayerAccuracy
-from pretrain.beit import BEiT
+from pretrain.beit import BEiTPretraining
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.classify import Classifier
 from pretrain.data import UnlabelledImages
@@ -28,7 +28,7 @@ from pretrain.tokenizer_training import TokenizerTraining
 
 __all__ = [
     'AnnealTokenizer',
-    'BEiT',
+    'BEiTPretraining',
     'CachedTokenImages',
     'ClassAccuracy',
     'Classifier',

@@ -65,6 +65,17 @@ class LayerAccuracy(BaseMetric):
         return {'top1': layers.max().item()} | {f'layer{i}': each.item() for i, each in enumerate(layers, 1)}
 
 
+def class_mean(guesses: Tensor, labels: Tensor) -> float:
+    """Percentage right in each class, averaged over the classes: in uneven sets the rare ones count as the frequent.
+
+    Args:
+        guesses: classes guessed, int64 (M,).
+        labels: the true ones, int64 (M,).
+    """
+    right = (guesses == labels).double()
+    return 100 * torch.stack([right[labels == label].mean() for label in labels.unique()]).mean().item()
+
+
 def rank_of(scores: Tensor, label: int) -> int:
     """How many other classes score at least as much as ``label`` does: ties and NaN count as errors."""
     return int((~(scores < scores[label])).sum()) - 1

@@ -21,8 +21,10 @@ STD = 0.02
 
 
 @MODELS.register_module()
-class BEiT(MaskedImageModel):
+class BEiTPretraining(MaskedImageModel):
     """Mask tokens in the encoder, blocks of masked patches, a linear layer that guesses each one's visual token.
+
+    Not registered as BEiT: mmseg and mmpretrain have other classes of that name.
 
     Args:
         encoder: a `PlainViT` with ``out_norm=True``, or its config; the paper's has ``rel_pos='shared_table',

@@ -41,8 +41,8 @@ class Frozen:
 
 def random_model(variant: str, img_size: Size, seed: int) -> Frozen:
     """A backbone with random weights, which the seed decides; PyTorch's own generator stays as it is."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
         vit = PlainViT(variant, img_size, out_norm=True)
     return Frozen(vit.eval(), ImgDataPreprocessor(**IMAGENET), img_size)
 

@@ -72,11 +72,17 @@ def knn_accuracy(
     Raises:
         ValueError: the bank has fewer than k features.
     """
-    cosines, places = nearest(bank[0], queries[0], max(neighbours))
-    labels = bank[1][places]
-    classes = int(torch.cat([bank[1], queries[1]]).max()) + 1
-    result = {}
-    for k in neighbours:
-        guess = vote(cosines[:, :k], labels[:, :k], classes, temperature).argmax(dim=1)
-        result[k] = 100 * (guess == queries[1]).double().mean().item()
-    return result
+    guesses = knn_guesses(bank, queries[0], neighbours, temperature)
+    return {k: 100 * (guess == queries[1]).double().mean().item() for k, guess in guesses.items()}
+
+
+def knn_guesses(
+    bank: tuple[Tensor, Tensor],
+    queries: Tensor,
+    neighbours: Sequence[int] = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> dict[int, Tensor]:
+    """Classes that win the vote of the neighbours of features (Q, D): int64 (Q,) for each k; see `knn_accuracy`."""
+    cosines, places = nearest(bank[0], queries, max(neighbours))
+    labels, classes = bank[1][places], int(bank[1].max()) + 1
+    return {k: vote(cosines[:, :k], labels[:, :k], classes, temperature).argmax(dim=1) for k in neighbours}

@@ -65,8 +65,9 @@ class OnlineProbe(Hook):
         size = vit.rel_pos_grid[0] * vit.patch_size, vit.rel_pos_grid[1] * vit.patch_size
         frozen = Frozen(vit, model.data_preprocessor, size)
         pool = partial(frozen_features, pool=self.pool)
-        # Data loaders draw a seed even where nothing in them is random.
-        with torch.random.fork_rng(), evaluating(vit):
+        # Data loaders draw a seed even where nothing in them is random; from the CPU's generator, so that no process
+        # has to open the GPUs of the others.
+        with torch.random.fork_rng(devices=[]), evaluating(vit):
             parts = [
                 compute_features(frozen, LabelledImages(folder, EvalTransform(size)), pool) for folder in self.folders
             ]

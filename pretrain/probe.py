@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.accuracy import class_mean
+
 # MAE's probe.
 NORM_EPS = 1e-6
 HEAD_STD = 0.01
@@ -43,14 +45,16 @@ def probe_accuracy(
         seed: of the split, the initial weights and the order.
 
     Returns:
-        ``top1``, percentage right in ``val``, and ``rate``, the learning rate chosen.
+        ``top1``, percentage right in ``val``; ``class_mean``, see there; and ``rate``, the learning rate chosen.
 
     Raises:
         ValueError: see `split_images`.
     """
     rate = choose_rate(train, recipe, seed)
     probe = train_probe(train, recipe, rate, seed)
-    return {'top1': accuracy(probe, *val), 'rate': rate}
+    with torch.no_grad():
+        balanced = class_mean(probe(val[0]).argmax(dim=1), val[1])
+    return {'top1': accuracy(probe, *val), 'class_mean': balanced, 'rate': rate}
 
 
 def choose_rate(train: tuple[Tensor, Tensor], recipe: ProbeRecipe, seed: int) -> float:

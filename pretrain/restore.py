@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.checkpoint import read_checkpoint
 from backbones.vit import PlainViT
-from pretrain.beit import BEiT
+from pretrain.beit import BEiTPretraining
 from pretrain.denoise import DenoisingAutoencoder
 from pretrain.mae import MaskedAutoencoder
 from pretrain.masked_model import PretrainingModel
@@ -17,7 +17,7 @@ from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
 from pretrain.tokenizer import load_tokenizer
 
-MODEL_CLASSES = {each.__name__: each for each in (MaskedAutoencoder, BEiT, SimMIM, DenoisingAutoencoder)}
+MODEL_CLASSES = {each.__name__: each for each in (MaskedAutoencoder, BEiTPretraining, SimMIM, DenoisingAutoencoder)}
 
 
 def load_model(path: str | Path, tokenizer: str | Path | None = None) -> PretrainingModel:

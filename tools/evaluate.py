@@ -9,6 +9,9 @@ linear       batch norm and a linear layer; the learning rate is chosen on a par
 layers       a linear layer on each block's class token and mean, BEiT's; top1 is the best layer on the validation
              images. All features of all blocks are kept: for small sets
 
+knn and linear also tell class_mean, the percentage right averaged over the classes: in an uneven set top1 can be high
+for nothing but guessing the most frequent class.
+
 Through tools/train.py and tools/test.py, for as long as the recipe says (--cfg-options changes it):
 linear_full  linear probe with random crops, linear_VARIANT.py
 partial      the last --tuned-blocks blocks fine-tuned, finetune_VARIANT.py
@@ -28,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbones.launch import RANDOM, versions
 from backbones.variants import VARIANTS
+from pretrain.accuracy import class_mean
 from pretrain.class_transforms import EvalTransform
 from pretrain.features import POOLS, frozen_features, layer_features
 from pretrain.frozen import Frozen, compute_features, load_frozen, random_model
-from pretrain.knn import NEIGHBOURS, knn_accuracy
+from pretrain.knn import NEIGHBOURS, knn_guesses
 from pretrain.labelled import LabelledImages, labelled_parts
 from pretrain.layer_probe import layer_accuracies
 from pretrain.probe import ProbeRecipe, probe_accuracy
@@ -45,8 +49,11 @@ def knn(train: Features, val: Features, seed: int) -> dict[str, float]:
     """Figures of k-NN; nothing is random in it."""
     bank = train[0][0], train[1]
     neighbours = [k for k in NEIGHBOURS if k <= len(bank[0])]
-    found = knn_accuracy(bank, (val[0][0], val[1]), neighbours)
-    return {'top1': found[neighbours[0]]} | {f'top1_k{k}': value for k, value in found.items()}
+    guesses = knn_guesses(bank, val[0][0], neighbours)
+    top1 = {k: 100 * (guess == val[1]).double().mean().item() for k, guess in guesses.items()}
+    balanced = class_mean(guesses[neighbours[0]], val[1])
+    figures = {'top1': top1[neighbours[0]], 'class_mean': balanced}
+    return figures | {f'top1_k{k}': value for k, value in top1.items()}
 
 
 def linear(train: Features, val: Features, seed: int) -> dict[str, float]:
@@ -75,7 +82,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=f"file or published name; '{RANDOM}' for no training")
     parser.add_argument('--data-root', metavar='DIR', type=Path, required=True, help='train/CLASS and val/CLASS')
     parser.add_argument('--protocols', nargs='+', choices=[*FROZEN, *TRAINED], default=['knn', 'linear'])
-    parser.add_argument('--pool', choices=[*POOLS, 'both'], default='mean', help='of the patches, class token, or both')
+    parser.add_argument(
+        '--pool', choices=[*POOLS, 'both'], default='mean', help='of knn and linear: patches, class token, or both'
+    )
     parser.add_argument('--img-size', type=int, help='pixels; default: those of pretraining')
     parser.add_argument('--variant', choices=VARIANTS, help='size of the ViT where the file does not tell')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help="of probes, and of 'random' weights")

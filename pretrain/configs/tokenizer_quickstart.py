@@ -3,7 +3,7 @@
 python tools/train.py pretrain/configs/tokenizer_quickstart.py --data-root SHAPES/unlabelled
 """
 
-_base_ = ['_base_/tokenizer.py']
+_base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
 
 model = dict(tokenizer=dict(vocab_size=64, hidden=16, blocks=1, decoder_init=32))
 train_dataloader = dict(

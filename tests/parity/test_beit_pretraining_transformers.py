@@ -10,7 +10,7 @@ from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from backbones import load_pretrained
 from backbones.checkpoint_formats import recognise
-from pretrain.beit import BEiT
+from pretrain.beit import BEiTPretraining
 from pretrain.targets import TokenTarget, Views
 from pretrain.tokenizer import DiscreteVAE
 from tests.helpers import randomise, relative_error
@@ -43,7 +43,7 @@ def pair():
         layer_scale=0.1,
         out_norm=True,
     )
-    ours = BEiT(encoder, TokenTarget(DiscreteVAE(37, hidden=8, groups=1, blocks=1, decoder_init=4))).eval()
+    ours = BEiTPretraining(encoder, TokenTarget(DiscreteVAE(37, hidden=8, groups=1, blocks=1, decoder_init=4))).eval()
     state = theirs.state_dict()
     # transformers keeps the last norm beside the head.
     norm = {f'beit.layernorm.{part}': state[f'layernorm.{part}'] for part in ('weight', 'bias')}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pretrain.accuracy import ClassAccuracy
+from pretrain.accuracy import ClassAccuracy, class_mean
 
 
 def evaluate(scores, labels, **options):
@@ -26,3 +26,9 @@ def test_accuracy__top5_needs_more_than_five_classes():
 @pytest.mark.parametrize('value', [0.25, float('nan')])
 def test_accuracy__scores_that_say_nothing_are_wrong(value):
     assert evaluate([[value] * 4] * 3, [0, 1, 3])['accuracy/top1'] == 0
+
+
+def test_class_mean__rare_classes_count_as_frequent_ones():
+    # Class 0: 3 of 4, class 3: 0 of 1, class 5: 1 of 2; nobody is of class 1.
+    labels, guesses = torch.tensor([0, 0, 3, 0, 5, 5, 0]), torch.tensor([0, 0, 1, 0, 5, 0, 3])
+    assert class_mean(guesses, labels) == pytest.approx(100 * (3 / 4 + 0 + 1 / 2) / 3)

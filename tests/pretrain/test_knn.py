@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pretrain.knn import knn_accuracy, nearest, vote
+from pretrain.knn import knn_accuracy, knn_guesses, nearest, vote
 
 
 def features(count, seed, classes=3):
@@ -67,3 +67,10 @@ def test_knn_accuracy__a_class_without_training_images_is_always_wrong():
 def test_nearest__k_outside_the_bank(k):
     with pytest.raises(ValueError, match=f'k={k} neighbours of 5 training images'):
         nearest(torch.randn(5, 3), torch.randn(2, 3), k)
+
+
+def test_knn_guesses__are_what_accuracy_counts():
+    bank, queries = features(50, 1), features(31, 2)
+    for k, guesses in knn_guesses(bank, queries[0], (7, 2)).items():
+        right = sum(int(a) == int(b) for a, b in zip(guesses, queries[1], strict=True))
+        assert knn_accuracy(bank, queries, (k,))[k] == pytest.approx(100 * right / 31)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from pretrain.beit import BEiT, init_beit
+from pretrain.beit import BEiTPretraining, init_beit
 from pretrain.denoise import DenoisingAutoencoder
 from pretrain.mae import MaskedAutoencoder
 from pretrain.simmim import SimMIM
@@ -27,7 +27,7 @@ def tokens(vocab_size=11):
 
 def beit(**changes):
     places = dict(rel_pos='shared_table', use_abs_pos=False, layer_scale=0.1)
-    return randomise(BEiT(encoder(**places), **{'target': tokens(), 'mask_ratio': 0.4, **changes}))
+    return randomise(BEiTPretraining(encoder(**places), **{'target': tokens(), 'mask_ratio': 0.4, **changes}))
 
 
 METHODS = {
@@ -192,7 +192,7 @@ def test_beit__pretrained_encoder_is_loaded_after_its_own_start(tmp_path):
     source = METHODS['simmim']()
     torch.save({'state_dict': randomise(source).state_dict(), 'meta': {}}, tmp_path / 'a.pth')
     init_cfg = dict(type='PretrainedViT', checkpoint=str(tmp_path / 'a.pth'))
-    model = BEiT(encoder(init_cfg=init_cfg), tokens(), mask_ratio=0.4)
+    model = BEiTPretraining(encoder(init_cfg=init_cfg), tokens(), mask_ratio=0.4)
     model.init_weights()
     assert torch.equal(model.encoder.blocks[1].mlp.fc2.weight, source.encoder.blocks[1].mlp.fc2.weight)
 

@@ -67,8 +67,13 @@ def test_probe_accuracy__is_that_of_the_probe():
     result = probe_accuracy(train, (features[0], labels), RECIPE, 0)
     mean, variance, weight, bias = plain_probe(*train, RECIPE, 0.1, 0)
     logits = ((features[0].double() - mean) / (variance + 1e-6).sqrt()) @ weight.T + bias
-    right = sum(int(row.argmax()) == label for row, label in zip(logits, labels.tolist(), strict=True))
-    assert result == {'top1': pytest.approx(100 * right / 33), 'rate': 0.1}
+    pairs = [(int(row.argmax()) == label, label) for row, label in zip(logits, labels.tolist(), strict=True)]
+    shares = [[right for right, label in pairs if label == each] for each in range(3)]
+    assert result == {
+        'top1': pytest.approx(100 * sum(right for right, _ in pairs) / 33),
+        'class_mean': pytest.approx(100 / 3 * sum(sum(share) / len(share) for share in shares)),
+        'rate': 0.1,
+    }
 
 
 @pytest.mark.parametrize('option', [dict(epochs=4), dict(batch_size=8), dict(rates=(0.2,))])

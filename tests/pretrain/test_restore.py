@@ -58,7 +58,7 @@ def configs_of_all(tokenizer):
         other_config('SimMIM', mask='block', mask_ratio=0.4),
         other_config('DenoisingAutoencoder', noise=0.5),
         other_config('DenoisingAutoencoder', target=target),
-        other_config('BEiT', target=target),
+        other_config('BEiTPretraining', target=target),
         other_config('MaskedAutoencoder', decoder=dict(embed_dim=16, depth=1, num_heads=4), target=target),
     ]
 

@@ -42,7 +42,7 @@ def test_evaluate__json_and_tables(crops, tmp_path, capsys):
         'layers': {'0', '1'},
     }
     assert content['protocols']['linear']['0']['top1'] == 100
-    assert content['protocols']['knn']['0'] == {'top1': 100.0, 'top1_k5': 100.0, 'top1_k1': 100.0}
+    assert content['protocols']['knn']['0'] == {'top1': 100.0, 'class_mean': 100.0, 'top1_k5': 100.0, 'top1_k1': 100.0}
     layers = content['protocols']['layers']['0']
     assert len(layers) == 13 and layers['top1'] == max(layers.values())
     assert 'torch' in content['versions']

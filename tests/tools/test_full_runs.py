@@ -63,7 +63,7 @@ def test_evaluate__trains_and_tests_once(tmp_path, capfd):
     root = make_folders(tmp_path / 'data')
     vit = PlainViT(**BEIT, out_norm=True)
     options = ', '.join(f'{key}={value!r}' for key, value in BEIT.items())
-    config = f"model = dict(type='BEiT', encoder=dict(type='PlainViT', {options}))"
+    config = f"model = dict(type='BEiTPretraining', encoder=dict(type='PlainViT', {options}))"
     state = {f'encoder.{name}': value for name, value in vit.state_dict().items()}
     torch.save({'state_dict': state, 'meta': {'cfg': config}}, tmp_path / 'a.pth')
     out = tmp_path / 'results.json'

@@ -1,7 +1,7 @@
 """BEiT as published (arXiv 2106.08254): all but the encoder's size and layer scale."""
 
 model = dict(
-    type='BEiT',
+    type='BEiTPretraining',
     # BEiT's own statistics, not ImageNet's.
     data_preprocessor=dict(type='ImgDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3, non_blocking=True),
     encoder=dict(

@@ -1,5 +1,6 @@
 """Checkpoints of stock mmengine hooks, saved, loaded and resumed with safe loading on."""
 
+import inspect
 import os
 import pickle
 from collections import OrderedDict
@@ -65,7 +66,7 @@ def test_plain__spells_out_a_history():
 
 
 def test_saved_objects__without_repair_cannot_be_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr(mmengine.runner.runner, 'save_checkpoint', mmengine.runner.save_checkpoint.__wrapped__)
+    monkeypatch.setattr(mmengine.runner.runner, 'save_checkpoint', inspect.unwrap(mmengine.runner.save_checkpoint))
     build(tmp_path).train()
     unsafe = get_unsafe_globals_in_checkpoint(tmp_path / 'epoch_1.pth')
     assert 'mmengine.logging.history_buffer.HistoryBuffer' in unsafe
