@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 from backbones.checkpoint import read_checkpoint
@@ -61,9 +62,7 @@ def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Descrip
     options = ['--cfg-options', *options, *args.cfg_options]
     start = [str(config), '--data-root', str(args.data_root)]
     begin = ['--pretrained', args.checkpoint, '--seed', str(seed)]
-    # Another checkpoint, data set or option is another run.
-    digest = hashlib.sha256(json.dumps([start, begin, options]).encode()).hexdigest()[:8]
-    name = f'{protocol}-{seed}-{digest}'
+    name = f'{protocol}-{seed}-{digest(config, args.checkpoint, [*start, *begin, *options])}'
     folder = args.work_dir / name
     train = (sys.executable, str(ROOT / 'tools/train.py'), *start, *begin, '--resume', '--work-dir', str(folder))
     steps.run(f'{protocol}, seed {seed}', [Command(f'{name}-train', (*train, *options))])
@@ -73,6 +72,14 @@ def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Descrip
     steps.run(f'{protocol}, seed {seed}: test', [Command(f'{name}-test', (*test, *options))])
     metrics = json.loads((folder / 'test/metrics.json').read_text())
     return {key.removeprefix('accuracy/'): value for key, value in metrics.items()}
+
+
+def digest(config: Path, checkpoint: str, arguments: list[str]) -> str:
+    """Eight digits that differ for another command line, recipe or checkpoint, one written anew in its place too."""
+    place = Path(checkpoint)
+    written = place.stat().st_mtime_ns if place.is_file() else 0
+    parts = [arguments, Config.fromfile(config).pretty_text, written]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def recipe(protocol: str, options: dict[str, Any]) -> Path:

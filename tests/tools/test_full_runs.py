@@ -1,6 +1,7 @@
 """Protocols of tools/evaluate.py that train."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from backbones.vit import PlainViT
 from pretrain.frozen import Description
 from tests.datasets import make_folders
 from tools.evaluate import main, parse_args
-from tools.full_runs import model_of, model_options, recipe
+from tools.full_runs import digest, model_of, model_options, recipe
 
 SHORT = [
     *(f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')),
@@ -43,6 +44,18 @@ def test_recipe__by_protocol_and_variant(protocol, name):
 def test_model_of__random_needs_sizes():
     with pytest.raises(ValueError, match='needs --variant and --img-size'):
         model_of(parse_args(['random', '--data-root', 'x']))
+
+
+def test_digest__another_run_has_another_name(tmp_path):
+    config, weights = tmp_path / 'a.py', tmp_path / 'a.pth'
+    config.write_text('a = 1')
+    weights.write_bytes(b'')
+    found = [digest(config, str(weights), ['x']), digest(config, 'random', ['x']), digest(config, str(weights), ['y'])]
+    os.utime(weights, (1, 1))
+    found.append(digest(config, str(weights), ['x']))
+    config.write_text('a = 2')
+    found.append(digest(config, str(weights), ['x']))
+    assert len(set(found)) == 5 and digest(config, str(weights), ['x']) == found[-1]
 
 
 @pytest.mark.slow
