@@ -19,10 +19,11 @@ SMALL = 256
 def choose_way(device_type: str, head_dim: int, grid: tuple[int, int]) -> str:
     """Pick the way to attend; what ``attention='auto'`` means.
 
-    On a CPU 'chunk' is the fastest way forward and backward, and the one with least memory (``python
-    tools/benchmark_attention.py``; one EPYC core, ViT-B, seconds of forward with backward): 3.0 against 6.2 'fold' and
-    6.0 'bias' on 64 x 64 tokens, 0.22 against 0.30 and 0.31 in 25 windows of 14 x 14. Elsewhere global blocks fold, so
-    that the flash kernel runs, while windows are too small to gain: this half of the rule is not measured.
+    On a CPU 'chunk' trains fastest and with least memory: ``python tools/benchmark_attention.py`` on one EPYC core gave
+    for ViT-B, forward with backward, 2.8 s against 6.1 'fold' and 4.6 'bias' on 64 x 64 tokens, and 0.27 against 0.28
+    and 0.44 in 25 windows of 14 x 14; forward alone 0.78 against 1.74 and 1.14, but 0.076 against 0.088 and 0.069 in
+    windows, too little to switch for. Elsewhere global blocks fold, so that the flash kernel runs, while windows are
+    too small to gain: this half of the rule is not measured.
     """
     if device_type == 'cpu':
         return 'chunk'
