@@ -57,5 +57,6 @@ class UnlabelledImages(Dataset):
         Raises:
             ValueError: not a single file of the dataset can be read.
         """
-        image, _ = read_next(self.paths, index)
-        return self.make_views(image, self.randomness())
+        generator = self.randomness()
+        views, _ = read_next(self.paths, index, lambda path: self.make_views.from_file(path, generator))
+        return views

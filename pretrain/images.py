@@ -1,6 +1,7 @@
 """Image files of any usual kind -> RGB arrays."""
 
 import os
+import struct
 from collections.abc import Sequence
 
 import cv2
@@ -8,6 +9,16 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff')
+# What libjpeg can divide the sides by while it decodes.
+REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+MOST_REDUCED = max(REDUCED)
+# Values of EXIF's orientation that swap height and width.
+SIDEWAYS = (5, 6, 7, 8)
 
 
 def find_images(roots: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
@@ -81,3 +92,37 @@ def _read_tiff(path: str) -> np.ndarray | None:
         if image.mode == 'RGBA' or turned:
             return np.array(ImageOps.exif_transpose(image).convert('RGB'))
     return _read(path)
+
+
+def jpeg_size(path: str) -> tuple[int, int] | None:
+    """Size (H, W) of a JPEG as seen, turned as EXIF says, from its header alone.
+
+    Returns:
+        None where `read_reduced` has no use: no JPEG, or CMYK; or turned, with sides that are no multiple of 8: what
+        is left over would lie at the side that reduced pixels are counted from.
+    """
+    try:
+        with Image.open(path, formats=['JPEG']) as image:
+            exif = Image.Exif()
+            exif.load(image.info.get('exif', b''))
+            turn = exif.get(ExifTags.Base.Orientation, 1)
+            mode, (width, height) = image.mode, image.size
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return None
+    if mode not in ('L', 'RGB') or (turn != 1 and (height % MOST_REDUCED or width % MOST_REDUCED)):
+        return None
+    return (width, height) if turn in SIDEWAYS else (height, width)
+
+
+def read_reduced(path: str, factor: int) -> np.ndarray | None:
+    """Decode a JPEG at 1 / ``factor`` of its size, each pixel about a mean over factor x factor pixels, as seen.
+
+    Args:
+        path: the file.
+        factor: a key of `REDUCED`.
+
+    Returns:
+        uint8 RGB (ceil(H / factor), ceil(W / factor), 3); None where it is broken.
+    """
+    pixels = cv2.imread(path, REDUCED[factor])
+    return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)

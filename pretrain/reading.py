@@ -3,8 +3,9 @@
 import os
 import random
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from pretrain.images import read_image
+
+T = TypeVar('T')
 
 
 def path_array(paths: Iterable[str]) -> np.ndarray:
@@ -24,15 +27,22 @@ def path_array(paths: Iterable[str]) -> np.ndarray:
     return np.array([os.fsencode(path) for path in paths])
 
 
-def read_next(paths: np.ndarray, index: int) -> tuple[Tensor, int]:
+def read_tensor(path: str) -> Tensor:
+    """Read an image: uint8 (3, H, W), channels last in memory, RGB; see `read_image`."""
+    # (H, W, 3) -> (3, H, W)
+    return torch.from_numpy(read_image(path)).permute(2, 0, 1)
+
+
+def read_next(paths: np.ndarray, index: int, read: Callable[[str], T] = read_tensor) -> tuple[T, int]:
     """Read the image at ``index``, or the next one that can be read; each broken file is named in a warning.
 
     Args:
         paths: see `path_array`.
         index: where to start.
+        read: makes something of a file, and raises ValueError where it cannot.
 
     Returns:
-        uint8 (3, H, W), channels last in memory, RGB; and the index of the image read.
+        what ``read`` made; and the index of the image read.
 
     Raises:
         ValueError: not a single file can be read.
@@ -40,8 +50,7 @@ def read_next(paths: np.ndarray, index: int) -> tuple[Tensor, int]:
     for step in range(len(paths)):
         place = (index + step) % len(paths)
         try:
-            # (H, W, 3) -> (3, H, W)
-            return torch.from_numpy(read_image(os.fsdecode(paths[place]))).permute(2, 0, 1), place
+            return read(os.fsdecode(paths[place])), place
         except ValueError as error:
             warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
     raise ValueError(f'none of the {len(paths)} images can be read, the first is {os.fsdecode(paths[0])}')

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pretrain.data import UnlabelledImages
-from pretrain.views import ViewMaker, jitter, largest_box, resize_lanczos
+from pretrain.views import ViewMaker, change_colours, jitter_factors, largest_box, reduced_box, resize_lanczos
 
 
 def gradient(height=60, width=80):
@@ -60,7 +60,7 @@ def test_view_maker__jitter_changes_colours_not_the_crop():
     assert not torch.equal(plain['inputs'], coloured['inputs'])
 
 
-def test_jitter__brightness_contrast_saturation_in_order():
+def test_change_colours__brightness_contrast_saturation_in_order():
     image = gradient()
     generator = torch.Generator().manual_seed(5)
     factors = 1 + 0.4 * (2 * torch.rand(3, generator=torch.Generator().manual_seed(5), dtype=torch.float64) - 1)
@@ -73,12 +73,7 @@ def test_jitter__brightness_contrast_saturation_in_order():
 
     expected = (contrast * expected + (1 - contrast) * luminance(expected).floor().mean()).clamp(0, 255).floor()
     expected = (saturation * expected + (1 - saturation) * luminance(expected).floor()).clamp(0, 255)
-    assert (jitter(image, 0.4, generator).double() - expected).abs().max() <= 2
-
-
-def test_jitter__strength_zero_is_no_option_of_the_view():
-    image = gradient()
-    assert torch.equal(jitter(image, 0.0), image)
+    assert (change_colours(image, jitter_factors(0.4, generator)).double() - expected).abs().max() <= 2
 
 
 def test_resize_lanczos__is_pillows():
@@ -108,3 +103,103 @@ def test_dataset__second_view(tmp_path):
         'token_inputs': (3, 16, 24),
     }
     assert UnlabelledImages(str(tmp_path), crop_size=32, token_size=16)[0]['token_inputs'].shape == (3, 16, 16)
+
+
+def photo_like(height, width, seed=0):
+    """Waves, a hard disc and noise: as sharp as photographs are."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 17), np.cos(y / 23), np.sin((x + y) / 31)], axis=-1)
+    waves[(x - width / 2) ** 2 + (y - height / 3) ** 2 < (height / 4) ** 2] *= -1
+    return np.clip(127.5 + 90 * waves + rng.normal(0, 3, waves.shape), 0, 255).astype(np.uint8)
+
+
+def save_jpeg(path, pixels, orientation=1):
+    tags = Image.Exif()
+    tags[274] = orientation
+    Image.fromarray(pixels).save(path, quality=92, exif=tags)
+    return str(path)
+
+
+def fully_decoded(path, choice, factor, size):
+    """Pillow: the whole image, the crop with its edges on multiples of the factor, bicubic with antialiasing."""
+    top, left, h, w = choice.box
+    edges = [factor * ((edge + factor // 2) // factor) for edge in (left, top, left + w, top + h)]
+    with Image.open(path) as image:
+        seen = ImageOps.exif_transpose(image).convert('RGB')
+    view = np.asarray(seen.crop(edges).resize(size[::-1], Image.BICUBIC)).astype(int)
+    return view[:, ::-1] if choice.mirrored else view
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+@pytest.mark.parametrize(('scale', 'factor'), [((0.05, 0.1), 1), ((0.3, 0.38), 2), ((0.9, 1.0), 4)])
+def test_from_file__reduced_decoding_within_one_level(tmp_path, orientation, scale, factor):
+    path = save_jpeg(tmp_path / 'a.jpg', photo_like(480, 640), orientation)
+    maker = ViewMaker((40, 48), crop_scale=scale)
+    seen = (640, 480) if orientation == 6 else (480, 640)
+    for seed in range(4):
+        view = maker.from_file(path, torch.Generator().manual_seed(seed))['inputs']
+        choice = maker.draw(seen, torch.Generator().manual_seed(seed))
+        assert maker.reduction(choice.box[2:]) == factor
+        expected = fully_decoded(path, choice, factor, (40, 48))
+        assert np.abs(view.permute(1, 2, 0).numpy() - expected).mean() < 1
+
+
+def test_from_file__real_photos_within_one_level_in_the_mean(real_data):
+    maker = ViewMaker((64, 80), crop_scale=(0.9, 1.0))
+    errors = []
+    for index, path in enumerate(sorted((real_data / 'coco' / 'images' / 'val').glob('*.jpg'))[:40]):
+        with Image.open(path) as image:
+            seen = image.size[::-1]
+        choice = maker.draw(seen, torch.Generator().manual_seed(index))
+        factor = maker.reduction(choice.box[2:])
+        if factor > 1:
+            view = maker.from_file(str(path), torch.Generator().manual_seed(index))['inputs']
+            expected = fully_decoded(path, choice, factor, (64, 80))
+            errors.append(np.abs(view.permute(1, 2, 0).numpy() - expected).mean())
+    assert len(errors) > 10
+    assert np.mean(errors) < 1
+    assert max(errors) < 3
+
+
+@pytest.mark.parametrize('suffix', ['jpg', 'png'])
+def test_from_file__small_crops_and_other_formats_are_decoded_in_full(tmp_path, suffix):
+    path = str(tmp_path / f'a.{suffix}')
+    Image.fromarray(photo_like(120, 90)).save(path)
+    maker = ViewMaker((32, 48), color_jitter=0.4, token_size=(16, 24))
+    views = maker.from_file(path, torch.Generator().manual_seed(3))
+    whole = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    expected = maker(whole, torch.Generator().manual_seed(3))
+    assert all(torch.equal(views[name], expected[name]) for name in ('inputs', 'token_inputs'))
+
+
+def test_from_file__jittered_token_view_within_one_level(tmp_path):
+    path = save_jpeg(tmp_path / 'a.jpg', photo_like(484, 646))
+    maker = ViewMaker((32, 48), crop='centre', color_jitter=0.4, token_size=(16, 24))
+    views = maker.from_file(path, torch.Generator().manual_seed(2))
+    with Image.open(path) as image:
+        whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    # The middle box (127, 71, 393, 565) lies on multiples of 4 but for rounding.
+    expected = maker(whole, torch.Generator().manual_seed(2))
+    for name in ('inputs', 'token_inputs'):
+        assert (views[name].float() - expected[name].float()).abs().mean() < 2
+
+
+@pytest.mark.parametrize(
+    ('size', 'token_size', 'factor'),
+    [((127, 500), None, 1), ((128, 192), None, 2), ((256, 383), None, 2), ((2000, 2000), None, 8), ((256, 384), 60, 2)],
+)
+def test_reduction__leaves_twice_the_views(size, token_size, factor):
+    maker = ViewMaker((32, 48), token_size=None if token_size is None else (token_size, token_size))
+    assert maker.reduction(size) == factor
+
+
+def test_reduced_box__edges_move_to_the_nearest_border():
+    assert reduced_box((5, 6, 100, 101), 4) == (1, 2, 25, 25)
+    assert reduced_box((5, 6, 100, 101), 1) == (5, 6, 100, 101)
+
+
+def test_from_file__broken_jpeg_is_named(tmp_path):
+    (tmp_path / 'bad.jpg').write_bytes(b'\xff\xd8\xff\xe0 broken')
+    with pytest.raises(ValueError, match=r'bad\.jpg cannot be'):
+        ViewMaker((8, 8)).from_file(str(tmp_path / 'bad.jpg'))
