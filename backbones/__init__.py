@@ -11,6 +11,8 @@ prepare()
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
 from backbones.distributed import StaticDDP
 from backbones.layer_decay import LayerWiseDecay
+from backbones.pace import WatchLoader
+from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.sharding import ShardedModel
 from backbones.vit import VARIANTS, PlainViT
@@ -21,11 +23,13 @@ __all__ = [
     'LayerNorm2d',
     'LayerWiseDecay',
     'PlainViT',
+    'PrefetchToDevice',
     'PretrainedViT',
     'Report',
     'ShardedModel',
     'SimpleFeaturePyramid',
     'StaticDDP',
+    'WatchLoader',
     'load_pretrained',
     'read_checkpoint',
 ]

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from backbones.data_folders import class_folders, find_folders
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.images import find_images
-from pretrain.reading import WorkerGenerator, path_array, read_next
+from pretrain.reading import WorkerGenerator, path_array, read_next, read_tensor
 
 
 @DATASETS.register_module()
@@ -52,7 +52,7 @@ class LabelledImages(Dataset):
         Raises:
             ValueError: not a single file of the data set can be read.
         """
-        image, place = read_next(self.paths, index)
+        image, place = read_next(self.paths, index, read_tensor)
         return {'inputs': self.transform(image, self.randomness()), 'data_samples': int(self.labels[place])}
 
 

@@ -33,7 +33,7 @@ def read_tensor(path: str) -> Tensor:
     return torch.from_numpy(read_image(path)).permute(2, 0, 1)
 
 
-def read_next(paths: np.ndarray, index: int, read: Callable[[str], T] = read_tensor) -> tuple[T, int]:
+def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[T, int]:
     """Read the image at ``index``, or the next one that can be read; each broken file is named in a warning.
 
     Args:

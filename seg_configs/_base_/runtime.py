@@ -14,3 +14,4 @@ visualizer = dict(
     type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
+custom_hooks = [dict(type='WatchLoader')]

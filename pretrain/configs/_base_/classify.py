@@ -33,7 +33,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
 )
-custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite')]
+custom_hooks = [
+    dict(type='SeedEachEpoch'),
+    dict(type='StopOnNonFinite'),
+    dict(type='WatchLoader'),
+    dict(type='PrefetchToDevice'),
+]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 env_cfg = dict(

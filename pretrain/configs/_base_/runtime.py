@@ -7,7 +7,12 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
 )
-custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite')]
+custom_hooks = [
+    dict(type='SeedEachEpoch'),
+    dict(type='StopOnNonFinite'),
+    dict(type='WatchLoader'),
+    dict(type='PrefetchToDevice'),
+]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 env_cfg = dict(

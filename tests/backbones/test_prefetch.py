@@ -1,0 +1,78 @@
+"""The order of things on a CPU; streams need a GPU."""
+
+import pytest
+import torch
+from mmengine.structures import BaseDataElement, PixelData
+from torch.utils.data import DataLoader
+
+from backbones.prefetch import AheadLoader, PrefetchToDevice, look_ahead, tensors_of
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+
+
+def test_look_ahead__the_next_is_started_before_one_is_taken():
+    events = []
+
+    def start(item):
+        events.append(f'start {item}')
+        return 10 * item
+
+    def finish(item):
+        events.append(f'finish {item}')
+        return item + 1
+
+    for item in look_ahead(iter([1, 2, 3]), start, finish):
+        events.append(f'take {item}')
+    assert events == [
+        *('start 1', 'finish 10', 'start 2', 'take 11', 'finish 20', 'start 3', 'take 21', 'finish 30', 'take 31'),
+    ]
+
+
+@pytest.mark.parametrize('count', [0, 1, 2, 7])
+def test_look_ahead__each_item_once_in_order(count):
+    assert list(look_ahead(range(count), lambda x: x, lambda x: x)) == list(range(count))
+
+
+def test_tensors_of__nested():
+    one, two, three, four = (torch.full((1,), float(i)) for i in range(4))
+    batch = {
+        'inputs': one,
+        'more': [two, ('text', 3, three)],
+        'sample': BaseDataElement(seg=PixelData(data=four[None])),
+    }
+    assert [tensor.item() for tensor in tensors_of(batch)] == [0, 1, 2, 3]
+
+
+def test_ahead_loader__is_the_loader_in_all_else():
+    loader = DataLoader(torch.arange(10), batch_size=4)
+    ahead = AheadLoader(loader, lambda batch: batch, torch.device('cuda'))
+    assert len(ahead) == 3
+    assert ahead.dataset is loader.dataset and ahead.sampler is loader.sampler
+    with pytest.raises(AttributeError):
+        _ = ahead.nothing
+
+
+class Logged:
+    def __init__(self, model):
+        self.model, self.logger, self.lines = model, self, []
+
+    def info(self, line):
+        self.lines.append(line)
+
+
+def test_prefetch_to_device__says_that_a_cpu_has_no_need_of_it():
+    runner = Logged(torch.nn.Linear(1, 1))
+    PrefetchToDevice().before_train(runner)
+    assert runner.lines == ['the model is on cpu: batches are not copied ahead']
+
+
+@needs_gpu
+def test_ahead_loader__same_batches_on_the_device():
+    rows = torch.arange(4000).reshape(20, 200)
+    loader = DataLoader(rows, batch_size=3, pin_memory=True)
+    device = torch.device('cuda')
+    ahead = AheadLoader(loader, lambda batch: batch.to(device, non_blocking=True), device)
+    for _ in range(2):
+        batches = list(ahead)
+        assert all(batch.is_cuda for batch in batches)
+        assert torch.equal(torch.cat(batches).cpu(), rows)
