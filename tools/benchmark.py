@@ -23,7 +23,7 @@ import torch
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
 from tools.benches.claims import Bench
 
-KINDS = ('pretrain', 'detect', 'segment', 'data', 'evaluate', 'optimizer')
+KINDS = ('pretrain', 'detect', 'optimizer')
 PACKAGES = ('torch', 'torchvision', 'transformers', 'timm', 'mmsegmentation', 'mmdet', 'pycocotools', 'opencv-python')
 
 
