@@ -1,12 +1,15 @@
 """What a training step of a config needs in GPU memory, found without a GPU and without allocating it.
 
 The step is run on tensors that have shapes but no values, and every one of them is counted: parameters, gradients,
-activations kept for backward and short-lived ones. Adam's two moments are added.
+activations kept for backward and short-lived ones. Adam's two moments are added. BEiT's tokens are taken as cached: a
+tokenizer on the device adds its own weights.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +17,7 @@ from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from backbones.attend import choose_way
@@ -26,7 +29,8 @@ from pretrain.tokenizer import DiscreteVAE
 GIB = 2**30
 # Not in the count: the context of the device and its libraries, then fragments and the kernels' workspaces.
 CONTEXT_GIB, FRAGMENTS = 1.0, 1.1
-MOST_IMAGES = 4096
+# Batches that are counted; the others follow.
+COUNTED = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,26 @@ def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
     """Build the model of a config, with the attention that a GPU gets and without its checkpoint files.
 
     Call it under `FakeTensorMode`.
+
+    Raises:
+        ValueError: the model is of a kind that is not planned.
     """
+    if 'encoder' not in cfg.model and not ('neck' in cfg.model and {'decode_head', 'rpn_head'} & set(cfg.model)):
+        raise ValueError(f'plan knows pretraining models, detectors and segmentors with a neck, not {cfg.model.type}')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    settings = cfg.model.to_dict()
+    settings = copy.deepcopy(cfg.model)
     if settings.get('target', {}).get('type') == 'TokenTarget':
-        settings['target'] = TokenTarget(DiscreteVAE())
+        with unset_fake_temporarily():
+            # Of the published number of codes, small otherwise: the ids are taken as cached.
+            settings['target'] = TokenTarget(DiscreteVAE(hidden=4))
+    if 'mask' in settings:
+        # Blocks are drawn by their values, and cost as much.
+        settings['mask'] = 'random'
     part = 'encoder' if 'encoder' in settings else 'backbone'
     settings[part]['act_checkpoint'] = act_checkpoint or settings[part].get('act_checkpoint', False)
-    model = revert_sync_batchnorm(MODELS.build(settings)).train()
+    # It draws until the values lie inside the cut, and there are no values.
+    with patch.object(nn.init, 'trunc_normal_', lambda tensor, *args, **kwargs: tensor):
+        model = revert_sync_batchnorm(MODELS.build(settings)).train()
     for norm in (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)):
         # As large, and one image is enough for it.
         norm.eval()
@@ -111,17 +127,9 @@ def dense_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def loss_of(model: nn.Module, images: Tensor) -> Tensor:
-    """A loss that needs all of the model.
-
-    Raises:
-        ValueError: the model is of another kind.
-    """
+    """A loss that needs all of the model."""
     if isinstance(model, PretrainingModel):
         return pretraining_loss(model, images)
-    if not all(hasattr(model, part) for part in ('backbone', 'neck')):
-        raise ValueError(
-            f'plan knows pretraining models, detectors and segmentors with a neck, not {type(model).__name__}'
-        )
     return torch.stack([each.float().square().mean() for each in dense_outputs(model, images)]).sum()
 
 
@@ -138,45 +146,56 @@ def counted(model: nn.Module, images: Tensor) -> Iterator[Callable[[], int]]:
         yield peak
 
 
-def step_bytes(cfg: Config, setting: Setting, batch: int, size: tuple[int, int]) -> int:
-    """Most bytes of tensors alive at once in a training step with AdamW."""
+@dataclass(frozen=True)
+class Need:
+    """Bytes of a training step with AdamW, by the number of images.
+
+    Attributes:
+        trained: parameters that get gradients.
+        fixed: bytes alive at the worst moment of forward and backward without any image.
+        per_image: and for each image.
+    """
+
+    trained: int
+    fixed: float
+    per_image: float
+
+    def gib(self, batch: int) -> float:
+        """GPU memory to plan with: the tensors of a step, fragments, and the device's context."""
+        # Adam's two moments of 4 bytes live all the time; at the update parameters, gradients and moments do.
+        tensors = max(self.fixed + self.per_image * batch + 8 * self.trained, 16 * self.trained)
+        return CONTEXT_GIB + FRAGMENTS * tensors / GIB
+
+    def largest_batch(self, gpu_gib: float) -> int:
+        """Most images that fit, 0 if one does not."""
+        if self.gib(1) > gpu_gib:
+            return 0
+        return int(((gpu_gib - CONTEXT_GIB) * GIB / FRAGMENTS - self.fixed - 8 * self.trained) / self.per_image)
+
+
+def peak_bytes(cfg: Config, setting: Setting, batch: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Most bytes of tensors alive at once in forward and backward, and the number of trained parameters."""
     with FakeTensorMode():
         model, images = build(cfg, setting.act_checkpoint), torch.empty(batch, 3, *size)
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         with counted(model, images) as peak:
             with torch.autocast('cpu', torch.bfloat16, enabled=setting.bf16):
                 loss = loss_of(model, images)
             loss.backward()
-        # Two moments of 4 bytes live all the time; at the update parameters, gradients and moments do.
-        return max(peak() + 8 * trained, 16 * trained)
+        return peak(), sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def needed_gib(cfg: Config, setting: Setting, batch: int, size: tuple[int, int]) -> float:
-    """GPU memory in GiB to plan with: the tensors of a step, fragments, and the device's context."""
-    return CONTEXT_GIB + FRAGMENTS * step_bytes(cfg, setting, batch, size) / GIB
-
-
-def largest_batch(needed: Callable[[int], float], gpu_gib: float) -> int:
-    """Most images that fit, 0 if one does not; memory grows by the same amount with each image.
-
-    Args:
-        needed: GiB for a batch.
-        gpu_gib: GiB there are.
-    """
-    first, second = needed(1), needed(2)
-    if first > gpu_gib:
-        return 0
-    batch = min(1 + int((gpu_gib - first) / max(second - first, 1e-9)), MOST_IMAGES)
-    while batch > 1 and needed(batch) > gpu_gib:
-        batch -= 1
-    return batch
+def find_need(cfg: Config, setting: Setting, size: tuple[int, int]) -> Need:
+    """Count steps of two sizes: what grows with the batch grows by the same amount with each image."""
+    (one, trained), (more, _) = (peak_bytes(cfg, setting, batch, size) for batch in COUNTED)
+    per_image = (more - one) / (COUNTED[1] - COUNTED[0])
+    return Need(trained, one - per_image * COUNTED[0], per_image)
 
 
 def plan(cfg: Config, gpu_gib: float, size: tuple[int, int] | None) -> list[str]:
     """Lines of a Markdown table: what each way to train the config needs, and how many images fit.
 
     Raises:
-        ValueError: see `image_size` and `loss_of`.
+        ValueError: see `image_size` and `build`.
     """
     size = size or image_size(cfg)
     batch = cfg.train_dataloader.batch_size
@@ -187,7 +206,7 @@ def plan(cfg: Config, gpu_gib: float, size: tuple[int, int] | None) -> list[str]
         '|---|---|---|---|',
     ]
     for setting in SETTINGS:
-        needed = needed_gib(cfg, setting, batch, size)
-        most = largest_batch(lambda images, way=setting: needed_gib(cfg, way, images, size), gpu_gib)
-        lines.append(f'| {setting} | {needed:.1f} | {"yes" if needed <= gpu_gib else "no"} | {most} |')
+        need = find_need(cfg, setting, size)
+        gib, most = need.gib(batch), need.largest_batch(gpu_gib)
+        lines.append(f'| {setting} | {gib:.1f} | {"yes" if gib <= gpu_gib else "no"} | {most} |')
     return lines
