@@ -9,8 +9,10 @@ from backbones.openmmlab import prepare
 prepare()
 
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
+from backbones.compile_hook import CompileParts
 from backbones.distributed import StaticDDP
 from backbones.layer_decay import LayerWiseDecay
+from backbones.loss_log import DeferredLossLog
 from backbones.pace import WatchLoader
 from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
@@ -19,7 +21,9 @@ from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
     'VARIANTS',
+    'CompileParts',
     'DeconvPyramid',
+    'DeferredLossLog',
     'LayerNorm2d',
     'LayerWiseDecay',
     'PlainViT',
