@@ -51,7 +51,7 @@ def knn(train: Features, val: Features, seed: int) -> dict[str, float]:
     neighbours = [k for k in NEIGHBOURS if k <= len(bank[0])]
     guesses = knn_guesses(bank, val[0][0], neighbours)
     top1 = {k: 100 * (guess == val[1]).double().mean().item() for k, guess in guesses.items()}
-    balanced = class_mean(guesses[neighbours[0]], val[1])
+    balanced = class_mean(guesses[neighbours[0]] == val[1], val[1])
     figures = {'top1': top1[neighbours[0]], 'class_mean': balanced}
     return figures | {f'top1_k{k}': value for k, value in top1.items()}
 
