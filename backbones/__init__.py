@@ -10,6 +10,7 @@ prepare()
 
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
 from backbones.distributed import StaticDDP
+from backbones.evaluation import BF16TestLoop, BF16ValLoop
 from backbones.layer_decay import LayerWiseDecay
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.sharding import ShardedModel
@@ -17,6 +18,8 @@ from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
     'VARIANTS',
+    'BF16TestLoop',
+    'BF16ValLoop',
     'DeconvPyramid',
     'LayerNorm2d',
     'LayerWiseDecay',

@@ -36,7 +36,9 @@ def window_starts(length: int, crop: int, stride: int) -> list[int]:
         ValueError: the windows leave pixels out.
     """
     if not 1 <= stride <= max(crop, 1) and length > crop:
-        raise ValueError(f'stride {stride} leaves gaps between windows of {crop} px: set test_cfg.stride to 1 .. {crop}')
+        raise ValueError(
+            f'stride {stride} leaves gaps between windows of {crop} px: set test_cfg.stride to 1 .. {crop}'
+        )
     room = max(length - crop, 0)
     return [min(start, room) for start in range(0, room + stride, stride)]
 
@@ -49,6 +51,7 @@ def window_boxes(size: Size, windows: Windows) -> list[Box]:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def window_counts(size: Size, windows: Windows, device: torch.device) -> Tensor:
     """How many windows see each pixel: (H, W) float32, computed on the CPU and kept."""
     axes = []

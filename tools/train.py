@@ -14,6 +14,7 @@ from backbones.launch import (
     UsageError,
     check_data,
     check_schedule,
+    evaluate_in_bf16,
     read_config,
     run_command,
     save_versions,
@@ -65,6 +66,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         cfg.randomness = dict(seed=args.seed)
     if args.amp:
         use_bf16(cfg)
+    if cfg.optim_wrapper.type == 'BF16OptimWrapper':
+        told += evaluate_in_bf16(cfg, 'val')
     told += set_wrapper(cfg, args.sharded)
     if args.resume and set_resume(cfg, args.resume):
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
