@@ -9,9 +9,11 @@ from backbones.openmmlab import prepare
 prepare()
 
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
+from backbones.compile_hook import CompileParts
 from backbones.distributed import StaticDDP
 from backbones.evaluation import BF16TestLoop, BF16ValLoop
 from backbones.layer_decay import LayerWiseDecay
+from backbones.loss_log import DeferredLossLog
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.sharding import ShardedModel
 from backbones.vit import VARIANTS, PlainViT
@@ -20,7 +22,9 @@ __all__ = [
     'VARIANTS',
     'BF16TestLoop',
     'BF16ValLoop',
+    'CompileParts',
     'DeconvPyramid',
+    'DeferredLossLog',
     'LayerNorm2d',
     'LayerWiseDecay',
     'PlainViT',

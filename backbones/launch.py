@@ -174,6 +174,19 @@ def evaluate_in_bf16(cfg: Config, part: str) -> list[str]:
     return [f'{part}: bf16 autocast']
 
 
+def set_compile(cfg: Config) -> str:
+    """Compile what takes the time: the losses of a pretraining model, or backbone and neck.
+
+    Raises:
+        UsageError: the model has none of these.
+    """
+    parts = ['losses'] if 'encoder' in cfg.model else [name for name in ('backbone', 'neck') if name in cfg.model]
+    if not parts:
+        raise UsageError(f'--compile takes models with an encoder or a backbone, not {cfg.model.type}')
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='CompileParts', parts=parts)]
+    return f'compiled before training: {", ".join(parts)}'
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide about results."""
     found = {'python': platform.python_version()}

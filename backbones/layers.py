@@ -37,6 +37,28 @@ class PatchEmbed(nn.Module):
             images = F.pad(images, (0, pad_right, 0, pad_bottom))
         return self.proj(images)
 
+    def project(self, patches: Tensor) -> Tensor:
+        """Map patches (..., C, p, p) to tokens (..., D): the convolution as one matrix product."""
+        return F.linear(patches.flatten(-3), self.proj.weight.flatten(1), self.proj.bias)
+
+
+def patches_at(images: Tensor, places: Tensor, patch_size: int) -> Tensor:
+    """Copy the patches at some places out of images, and no other.
+
+    Args:
+        images: (B, C, H * p, W * p).
+        places: int64 (B, K), each in 0 ... H * W - 1.
+        patch_size: side p.
+
+    Returns:
+        (B, K, C, p, p).
+    """
+    batch, channels, height, width = images.shape
+    rows, columns = height // patch_size, width // patch_size
+    # (B, C, H p, W p) -> (B, C, H, p, W, p) -> (B, H, W, C, p, p), a view
+    pieces = images.reshape(batch, channels, rows, patch_size, columns, patch_size).permute(0, 2, 4, 1, 3, 5)
+    return pieces[torch.arange(batch, device=images.device)[:, None], places // columns, places % columns]
+
 
 class Attention(nn.Module):
     """Multi-head self-attention: PyTorch's fused kernel, or with decomposed relative positions `backbones.attend`.

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed
+from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed, patches_at
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
 from backbones.rel_pos_table import SharedTable
 from backbones.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
@@ -144,6 +144,22 @@ class PlainViT(BaseModule):
         """Turn images (B, C, h, w) of any size into patch tokens with positions (B, L, D), without class token."""
         return self._embed(images)[0]
 
+    def embed_at(self, images: Tensor, places: Tensor) -> Tensor:
+        """As `embed`, for the patches at some places alone: the others are not even copied.
+
+        Args:
+            images: (B, C, H * p, W * p), of whole patches.
+            places: int64 (B, K), each in 0 ... H * W - 1.
+
+        Returns:
+            (B, K, D).
+        """
+        self._check_images(images)
+        grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
+        tokens = self.patch_embed.project(patches_at(images, places, self.patch_size))
+        tokens = tokens.to(self.patch_embed.proj.weight.dtype)
+        return tokens if self.pos_embed is None else tokens + self._positions(self.pos_embed, grid)[0, places]
+
     def encode(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """Run the blocks on patch tokens, all of them or a part.
 
@@ -197,12 +213,15 @@ class PlainViT(BaseModule):
             block.eval()
         return self
 
-    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    def _check_images(self, images: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f'PlainViT(in_channels={self.in_channels}) takes images (B, {self.in_channels}, H, W), '
                 f'got {tuple(images.shape)}'
             )
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        self._check_images(images)
         maps = self.patch_embed(images)
         grid = (maps.shape[2], maps.shape[3])
         # (B, D, H, W) -> (B, L, D), in the weights' type: the residual stream stays float32 under autocast, as in MAE

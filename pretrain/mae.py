@@ -11,7 +11,7 @@ from backbones.vit import PlainViT
 from pretrain.decoder import MAEDecoder
 from pretrain.mask_tokens import embed_masked
 from pretrain.masked_model import MaskedImageModel, check_drops_tokens, pixel_target
-from pretrain.masking import gather_tokens, split_places
+from pretrain.masking import split_places
 from pretrain.patches import image_grid
 from pretrain.targets import Target
 
@@ -65,5 +65,5 @@ class MaskedAutoencoder(MaskedImageModel):
             seen = torch.arange(mask.shape[1], device=mask.device).expand(len(mask), -1)
         else:
             seen = split_places(mask, visible)[0]
-            tokens = gather_tokens(self.encoder.embed(images), seen)
+            tokens = self.encoder.embed_at(images, seen)
         return self.decoder(self.encoder.encode(tokens), seen, grid, places)

@@ -59,6 +59,7 @@ def random_mask(
     return mask.scatter_(1, noise.argsort(dim=1)[:, :masked], True)
 
 
+@torch.compiler.disable
 def block_mask(batch: int, grid: tuple[int, int], ratio: float, generator: torch.Generator | None = None) -> Tensor:
     """Draw BEiT's block-wise masks, with exactly ``masked_count(L, ratio)`` patches each (BEiT's program: at most).
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from pretrain.masking import gather_tokens
+from backbones.layers import patches_at
 from pretrain.patches import image_grid, normalise_patches, patch_statistics, patchify, unpatchify
 from pretrain.tokenizer import DiscreteVAE, load_tokenizer
 
@@ -78,7 +78,8 @@ class PixelTarget:
 
     def losses(self, prediction: Tensor, places: Tensor, views: Views) -> dict[str, Tensor]:
         """Mean error over the pixels, then over the patches at ``places``: one mean, as all have as many pixels."""
-        truth = gather_tokens(patchify(views.images, views.patch_size), places)
+        # (B, M, C, p, p) -> (B, M, p p C), the order of `patchify`
+        truth = patches_at(views.images, places, views.patch_size).permute(0, 1, 3, 4, 2).flatten(2)
         if self.norm_pix:
             truth = normalise_patches(truth)
         return {'loss': self.distance(prediction.to(truth.dtype), truth)}

@@ -1,6 +1,8 @@
 """Measure speed and memory against peers, side by side in one process: a table, and JSON.
 
 python tools/benchmark.py {pretrain,detect,segment,data,evaluate,optimizer,all} [--budget 900] [--json FILE]
+python tools/benchmark.py plan CONFIG --gpu-memory 24 [--size 1024 1024]    # what fits, found without a GPU
+python tools/benchmark.py scale                                             # cost per image by size
 
 Outputs are compared before anything is timed. The peers (transformers, mmseg, mmdet, torchvision, pycocotools) come
 from PyPI: pip install -e '.[tests]'. A row whose device or peer is absent, or for which no time is left, says so.
@@ -19,11 +21,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from mmengine.config import DictAction
 
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
+from backbones.launch import UsageError, read_config, run_command
 from tools.benches.claims import Bench
+from tools.benches.plan import plan
+from tools.benches.scale import scale_lines
 
-KINDS = ('pretrain', 'detect', 'segment', 'data', 'evaluate', 'optimizer')
+KINDS = ('pretrain', 'detect', 'optimizer')
 PACKAGES = ('torch', 'torchvision', 'transformers', 'timm', 'mmsegmentation', 'mmdet', 'pycocotools', 'opencv-python')
 
 
@@ -102,16 +108,23 @@ def processor() -> str:
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('kind', choices=[*KINDS, 'all'])
-    parser.add_argument('--budget', type=float, default=900, help='seconds to spend, about')
-    parser.add_argument('--json', type=Path, help='file for the rows')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help='measure the rows of one device alone')
+    commands = parser.add_subparsers(dest='kind', required=True)
+    for kind in (*KINDS, 'all'):
+        command = commands.add_parser(kind, help='measure against peers')
+        command.add_argument('--budget', type=float, default=900, help='seconds to spend, about')
+        command.add_argument('--json', type=Path, help='file for the rows')
+        command.add_argument('--device', choices=['cpu', 'cuda'], help='measure the rows of one device alone')
+    planner = commands.add_parser('plan', help='GPU memory of a training step')
+    planner.add_argument('config')
+    planner.add_argument('--gpu-memory', type=float, required=True, help='GiB of one GPU')
+    planner.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help="default: the config's")
+    planner.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    commands.add_parser('scale', help='cost per image by size of image and model')
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and report."""
-    args = parse(argv)
+def compare(args: argparse.Namespace) -> None:
+    """Measure against peers and report."""
     kinds = KINDS if args.kind == 'all' else [args.kind]
     benches = [bench for kind in kinds for bench in benches_of(kind) if args.device in (None, bench.device)]
     print('| work | peer | device | target | measured | met |\n|---|---|---|---|---|---|', flush=True)
@@ -121,5 +134,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.json.write_text(json.dumps(report, indent=1))
 
 
+def show_plan(args: argparse.Namespace) -> None:
+    """Print what fits.
+
+    Raises:
+        UsageError: the config cannot be read or planned.
+    """
+    cfg = read_config(args.config, args.cfg_options)
+    try:
+        lines = plan(cfg, args.gpu_memory, tuple(args.size) if args.size else None)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    print('\n'.join(lines))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure or plan."""
+    args = parse(argv)
+    if args.kind == 'plan':
+        show_plan(args)
+    elif args.kind == 'scale':
+        for line in scale_lines():
+            print(line, flush=True)
+    else:
+        compare(args)
+
+
 if __name__ == '__main__':
-    main()
+    run_command(main)

@@ -18,6 +18,7 @@ from backbones.launch import (
     read_config,
     run_command,
     save_versions,
+    set_compile,
     set_pretrained,
     use_bf16,
 )
@@ -36,6 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--resume', nargs='?', const='auto', help='continue from PATH, or from the latest checkpoint')
     parser.add_argument('--seed', type=int, help='of every random choice; default: drawn and logged')
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
+    parser.add_argument('--compile', action='store_true', help='torch.compile the losses, or backbone and neck')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--sharded', action='store_true', help='spread the model over the processes (FSDP2)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
@@ -68,6 +70,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         use_bf16(cfg)
     if cfg.optim_wrapper.type == 'BF16OptimWrapper':
         told += evaluate_in_bf16(cfg, 'val')
+    if args.compile:
+        told.append(set_compile(cfg))
     told += set_wrapper(cfg, args.sharded)
     if args.resume and set_resume(cfg, args.resume):
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone

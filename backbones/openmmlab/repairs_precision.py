@@ -22,13 +22,30 @@ ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extracto
 
 @OPTIM_WRAPPERS.register_module()
 class BF16OptimWrapper(OptimWrapper):
-    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling."""
+    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling.
+
+    Attributes:
+        defers_norm: leave the norm of clipped gradients in ``grad_norm``, for `backbones.loss_log.DeferredLossLog`,
+            instead of waiting for the device to log it.
+        grad_norm: the last one.
+    """
+
+    defers_norm = False
+    grad_norm: Tensor | None = None
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass under autocast, and without gradient synchronisation while accumulating."""
         with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
             yield
+
+    def _clip_grad(self) -> None:
+        if not self.defers_norm:
+            super()._clip_grad()
+            return
+        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        if parameters:
+            self.grad_norm = self.clip_func(parameters, **self.clip_grad_kwargs)
 
 
 def repair_amp_on_cpu() -> None:

@@ -2,7 +2,7 @@
 # They decay no layer's rate; 0.7 is ViTDet's for base, and decay_rate=1 their setting.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=8e-5, betas=(0.9, 0.999), weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=8e-5, betas=(0.9, 0.999), weight_decay=0.1, fused=True),
     constructor='LayerWiseDecay',
     paramwise_cfg=dict(decay_rate=0.7, preset='vitdet'),
 )

@@ -1,7 +1,7 @@
 # A short run on small data: 2000 iterations with warm-up and cosine decay.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=4e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='LayerWiseDecay',
     paramwise_cfg=dict(decay_rate=0.75),
 )

@@ -1,7 +1,7 @@
 # ViTDet's schedule, as in detectron2: 100 epochs of COCO at batch 64, rate cut tenfold after 8/9 and 26/27 of it.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1, fused=True),
     constructor='LayerWiseDecay',
     paramwise_cfg=dict(decay_rate=0.7, preset='vitdet'),
 )

@@ -1,7 +1,7 @@
 # BEiT's segmentation schedule, taken over by MAE and mmseg: 160k iterations at batch 16, linear decay to zero.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='LayerWiseDecay',
     # The published runs decay positions and class token too.
     paramwise_cfg=dict(decay_rate=0.65, preset='beit'),

@@ -14,6 +14,7 @@ from backbones.launch import (
     read_config,
     run_command,
     save_versions,
+    set_compile,
     set_pretrained,
     use_bf16,
 )
@@ -109,6 +110,24 @@ def test_use_bf16__plain_wrapper_only():
     assert cfg.optim_wrapper.constructor == 'LayerWiseDecay'
     with pytest.raises(UsageError, match='this config has ApexOptimWrapper'):
         use_bf16(read_config(SEG, {'optim_wrapper.type': 'ApexOptimWrapper'}))
+
+
+@pytest.mark.parametrize(
+    ('path', 'parts'),
+    [(SEG, ['backbone', 'neck']), (SEG.parents[1] / 'pretrain' / 'configs' / 'mae_tiny.py', ['losses'])],
+)
+def test_set_compile__what_takes_the_time(path, parts):
+    cfg = read_config(path)
+    before = list(cfg.get('custom_hooks', []))
+    assert set_compile(cfg) == f'compiled before training: {", ".join(parts)}'
+    assert cfg.custom_hooks == [*before, dict(type='CompileParts', parts=parts)]
+
+
+def test_set_compile__nothing_to_compile():
+    cfg = read_config(SEG)
+    cfg.model = dict(type='DiscreteVAE')
+    with pytest.raises(UsageError, match='not DiscreteVAE'):
+        set_compile(cfg)
 
 
 def test_save_versions__what_is_installed(tmp_path):

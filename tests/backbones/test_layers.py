@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from backbones.layers import Attention, Block, PatchEmbed, window_partition, window_unpartition
+from backbones.layers import Attention, Block, PatchEmbed, patches_at, window_partition, window_unpartition
 from tests.helpers import randomise
 
 
@@ -108,3 +108,20 @@ def test_block__drop_path_is_random_in_training_only():
     assert not torch.equal(*outputs)
     block.eval()
     torch.testing.assert_close(block(tokens), block(tokens))
+
+
+def test_patches_at__plain_loop():
+    images, places = torch.randn(2, 3, 24, 40), torch.tensor([[0, 7, 14], [6, 6, 3]])
+    patches = patches_at(images, places, 8)
+    for sample, row in enumerate(places.tolist()):
+        for index, place in enumerate(row):
+            top, left = 8 * (place // 5), 8 * (place % 5)
+            assert torch.equal(patches[sample, index], images[sample, :, top : top + 8, left : left + 8])
+
+
+def test_patch_embed__project_is_the_convolution():
+    embed = randomise(PatchEmbed(8, 3, 20)).double()
+    images = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    everywhere = torch.arange(6).expand(2, -1)
+    expected = embed(images).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(embed.project(patches_at(images, everywhere, 8)), expected, atol=1e-10, rtol=0)

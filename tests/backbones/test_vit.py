@@ -58,6 +58,36 @@ def test_forward__embed_then_encode(height, width):
     torch.testing.assert_close(maps, tokens[:, 1:].transpose(1, 2).reshape(2, 24, rows, columns))
 
 
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize('size', [(32, 32), (24, 56)])
+def test_embed_at__values_and_gradients_of_embed(dtype, tolerance, size):
+    model = randomise(PlainViT(TOY, img_size=32, patch_size=8)).to(dtype)
+    images = torch.randn(3, 3, *size, dtype=dtype)
+    places = torch.rand(3, size[0] * size[1] // 64).argsort(1)[:, :5]
+    results = []
+    for tokens in (model.embed_at(images, places), model.embed(images)[torch.arange(3)[:, None], places]):
+        model.zero_grad()
+        random_functional((tokens,)).backward()
+        slopes = [p.grad for p in (model.patch_embed.proj.weight, model.patch_embed.proj.bias, model.pos_embed)]
+        results.append((tokens, *slopes))
+    assert max(relative_error(a, e) for a, e in zip(*results, strict=True)) < tolerance
+
+
+def test_embed_at__no_worse_than_embed_in_bfloat16():
+    model = randomise(PlainViT(TOY, img_size=32, patch_size=8))
+    images, places = torch.randn(3, 3, 32, 32), torch.rand(3, 16).argsort(1)[:, :5]
+    exact = model.embed_at(images, places)
+    with torch.autocast('cpu', torch.bfloat16):
+        fast, plain = model.embed_at(images, places), model.embed(images)[torch.arange(3)[:, None], places]
+    assert fast.dtype == torch.float32
+    assert relative_error(fast, exact) <= 1.01 * relative_error(plain, exact)
+
+
+def test_embed_at__wrong_channels():
+    with pytest.raises(ValueError, match=r'takes images \(B, 3, H, W\), got \(1, 4, 32, 32\)'):
+        PlainViT(TOY, img_size=32, patch_size=8).embed_at(torch.zeros(1, 4, 32, 32), torch.zeros(1, 2).long())
+
+
 def test_forward__padding_equals_a_padded_image():
     model = toy().eval()
     images = torch.randn(2, 3, 33, 50)

@@ -10,34 +10,7 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 from pretrain.mae import MaskedAutoencoder
 from pretrain.targets import Views
 from tests.helpers import randomise, relative_error
-
-RENAMED = {
-    'vit.embeddings.cls_token': 'encoder.cls_token',
-    'vit.embeddings.position_embeddings': 'encoder.pos_embed',
-    'vit.embeddings.patch_embeddings.projection': 'encoder.patch_embed.proj',
-    'vit.layers': 'encoder.blocks',
-    'vit.layernorm': 'encoder.norm',
-    'decoder.decoder_layers': 'decoder.blocks',
-    'decoder.decoder_pos_embed': 'decoder.pos_embed',
-    'decoder.decoder_': 'decoder.',
-    'layernorm_before': 'norm1',
-    'layernorm_after': 'norm2',
-    'attention.o_proj': 'attn.proj',
-}
-
-
-def our_names(values):
-    """Their dict of tensors under our names, query, key and value joined."""
-    renamed, parts = {}, {}
-    for name, value in values.items():
-        for theirs, ours in RENAMED.items():
-            name = name.replace(theirs, ours)
-        if any(f'attention.{part}_proj' in name for part in 'qkv'):
-            start, part = name.split('attention.')
-            parts.setdefault(start + 'attn.qkv.' + part.split('.')[1], {})[part[0]] = value
-        else:
-            renamed[name] = value
-    return renamed | {name: torch.cat([found[p] for p in 'qkv']) for name, found in parts.items()}
+from tools.benches.peers import mae_tensors
 
 
 def pair(norm_pix, mask_ratio, img_size=(32, 32)):
@@ -69,7 +42,7 @@ def pair(norm_pix, mask_ratio, img_size=(32, 32)):
         mask_ratio=mask_ratio,
         norm_pix=norm_pix,
     )
-    ours.load_state_dict(our_names(theirs.state_dict()))
+    ours.load_state_dict(mae_tensors(theirs.state_dict()))
     return ours, theirs
 
 
@@ -84,7 +57,7 @@ def test_losses_for_mask__loss_and_gradients_of_transformers(norm_pix, mask_rati
     expected.loss.backward()
     assert loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
     trained = {name: p for name, p in theirs.named_parameters() if p.requires_grad}
-    gradients = our_names({name: p.grad for name, p in trained.items()})
+    gradients = mae_tensors({name: p.grad for name, p in trained.items()})
     own = {name: p.grad for name, p in ours.named_parameters() if p.requires_grad}
     assert own.keys() == gradients.keys()
     # A bias on the keys cannot change a softmax: its gradient is rounding, on either side.

@@ -6,19 +6,7 @@ from transformers import VitDetBackbone, VitDetConfig
 
 from backbones.vit import PlainViT
 from tests.helpers import random_functional, randomise, relative_error
-
-
-def our_name(name):
-    """transformers' parameter name -> ours."""
-    table = {
-        'embeddings.position_embeddings': 'pos_embed',
-        'embeddings.projection': 'patch_embed.proj',
-        'encoder.layer': 'blocks',
-        'attention.': 'attn.',
-    }
-    for theirs, ours in table.items():
-        name = name.replace(theirs, ours)
-    return name
+from tools.benches.peers import vitdet_tensors
 
 
 def pair(img_size):
@@ -47,7 +35,7 @@ def pair(img_size):
         rel_pos='decomposed',
         out_indices=(1, 3),
     ).eval()
-    ours.load_state_dict({our_name(name): value for name, value in theirs.state_dict().items()})
+    ours.load_state_dict(vitdet_tensors(theirs.state_dict()))
     return ours, theirs
 
 
@@ -59,5 +47,5 @@ def test_plain_vit__features_and_gradients_of_vitdet(height, width):
     assert max(relative_error(a, e) for a, e in zip(actual, expected, strict=True)) < 1e-5
     random_functional(actual).backward()
     random_functional(tuple(expected)).backward()
-    gradients = {our_name(name): p.grad for name, p in theirs.named_parameters()}
+    gradients = vitdet_tensors({name: p.grad for name, p in theirs.named_parameters()})
     assert max(relative_error(p.grad, gradients[n]) for n, p in ours.named_parameters()) < 1e-4

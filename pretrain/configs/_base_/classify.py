@@ -30,6 +30,7 @@ val_cfg = dict()
 test_cfg = dict()
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
 )

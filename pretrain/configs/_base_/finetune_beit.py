@@ -13,7 +13,7 @@ model = dict(
 # lr is that of base_batch_size images: it follows the effective batch, processes and accumulation counted.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=4e-3, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='FinetuneOptim',
     paramwise_cfg=dict(decay_rate=0.65, preset='beit_classify'),
 )

@@ -14,7 +14,7 @@ model = dict(
 # lr is the base lr: it is multiplied by the effective batch / 256, processes and accumulation counted.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor='FinetuneOptim',
     paramwise_cfg=dict(decay_rate=0.65, preset='mae'),
 )

@@ -11,7 +11,7 @@ model = dict(
 # 4e-3 at an effective batch of 1024. Biases do not decay, where BEiT takes 1e-4 for them too.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4, fused=True),
     constructor='PretrainOptim',
 )
 auto_scale_lr = dict(enable=True, base_batch_size=256)

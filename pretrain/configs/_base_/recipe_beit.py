@@ -21,7 +21,7 @@ train_dataloader = dict(
 # lr is for an effective batch of 2048, processes and accumulation counted.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=3.0),
     constructor='PretrainOptim',
     paramwise_cfg=dict(undecayed=['cls_token', 'pos_embed']),

@@ -15,7 +15,7 @@ train_dataloader = dict(
 # lr is the base lr: it is multiplied by the effective batch / 256, processes and accumulation counted.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
     constructor='PretrainOptim',
 )
 auto_scale_lr = dict(enable=True, base_batch_size=256)

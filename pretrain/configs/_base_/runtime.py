@@ -4,6 +4,7 @@ default_scope = 'mmengine'
 custom_imports = dict(imports=['backbones', 'pretrain'])
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
 )

@@ -17,7 +17,9 @@ train_dataloader = dict(
     dataset=dict(type='UnlabelledImages', data_root='data/imagenet/train', crop_size=256, crop_scale=(0.2, 1.0)),
 )
 
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4))
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4, fused=True)
+)
 
 # 3,000,000 iterations at a batch of 512; the lr falls in the first 1,200,000.
 train_cfg = dict(by_epoch=True, max_epochs=1200)

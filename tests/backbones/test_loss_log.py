@@ -1,0 +1,103 @@
+"""Losses read together: the same log, and no wait for the device inside the step."""
+
+import json
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Dataset
+
+import backbones  # noqa: F401
+
+WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero', 'unique')
+
+
+class Numbers(Dataset):
+    metainfo: dict = {}
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return {'inputs': torch.full((2,), index / 3)}
+
+
+class Regression(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(2, 1)
+
+    def forward(self, inputs, mode='loss'):
+        error = self.line(inputs) - 1
+        return {'loss_a': error.square().mean(), 'loss_b': [error.abs().mean(), error.abs().max()]}
+
+
+def train(folder, runtime_info, wrapper='BF16OptimWrapper', interval=2):
+    torch.manual_seed(3)
+    runner = Runner(
+        model=Regression(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            batch_size=2,
+            dataset=Numbers(),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        optim_wrapper=dict(type=wrapper, optimizer=dict(type='SGD', lr=0.05), clip_grad=dict(max_norm=0.1)),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        default_hooks=dict(
+            runtime_info=dict(type=runtime_info),
+            logger=dict(type='LoggerHook', interval=interval, ignore_last=False),
+            checkpoint=dict(type='CheckpointHook', interval=1),
+        ),
+        default_scope='mmengine',
+        experiment_name=f'{folder.name}',
+        log_level='ERROR',
+    )
+    runner.train()
+    (scalars,) = folder.glob('*/vis_data/scalars.json')
+    return runner, [json.loads(line) for line in scalars.read_text().splitlines()]
+
+
+@pytest.mark.parametrize('wrapper', ['OptimWrapper', 'BF16OptimWrapper'])
+def test_deferred_loss_log__same_log_and_same_history(tmp_path, wrapper):
+    runner, lines = train(tmp_path / 'deferred', 'DeferredLossLog', wrapper)
+    plain, expected = train(tmp_path / 'plain', 'RuntimeInfoHook', wrapper)
+    for line in (*lines, *expected):
+        del line['time'], line['data_time']
+        line.pop('memory', None)
+    assert lines == expected
+    assert len(lines) == 2 * 3
+    assert {'loss', 'loss_a', 'loss_b', 'grad_norm'} <= lines[0].keys()
+    for name in ('loss', 'loss_a', 'loss_b', 'grad_norm'):
+        ours, upstream = (r.message_hub.log_scalars[f'train/{name}'].data[0] for r in (runner, plain))
+        assert ours.tolist() == upstream.tolist()
+        assert len(ours) == 10
+    saved = torch.load(tmp_path / 'deferred' / 'epoch_1.pth', weights_only=False)
+    assert len(saved['message_hub']['log_scalars']['train/loss']['log_history']) == 5
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts the operators for which a host waits for its device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._overloadpacket.__name__ in WAITS:
+            self.found.append(func._overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_deferred_loss_log__waits_once_per_line(tmp_path):
+    counts = []
+    for runtime_info in ('RuntimeInfoHook', 'DeferredLossLog'):
+        with CountWaits() as waits:
+            train(tmp_path / runtime_info, runtime_info, interval=100)
+        counts.append(len(waits.found))
+    # four scalars in each of ten iterations; then none, as tolist is one copy for all lines
+    assert counts[0] - counts[1] == 40
