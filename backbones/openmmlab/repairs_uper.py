@@ -14,7 +14,7 @@ from backbones.upsampled_conv import conv_of_upsampled
 UPER_HEAD = 'mmseg.models.decode_heads.uper_head.UPerHead'
 
 
-def is_plain(block: nn.Module) -> bool:
+def is_plain(block: Any) -> bool:
     """Whether mmcv's ConvModule is a 3 x 3 convolution with zeros around, a norm or none, an activation or none."""
     conv = block.conv
     return (
