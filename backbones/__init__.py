@@ -11,6 +11,7 @@ prepare()
 from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_checkpoint
 from backbones.compile_hook import CompileParts
 from backbones.distributed import StaticDDP
+from backbones.evaluation import BF16TestLoop, BF16ValLoop
 from backbones.layer_decay import LayerWiseDecay
 from backbones.loss_log import DeferredLossLog
 from backbones.pace import WatchLoader
@@ -21,6 +22,8 @@ from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
     'VARIANTS',
+    'BF16TestLoop',
+    'BF16ValLoop',
     'CompileParts',
     'DeconvPyramid',
     'DeferredLossLog',

@@ -96,20 +96,16 @@ def match(
             _sort_unused(report, name)
             continue
         value = fit(name, tensor, own[name].shape, _grid_behind(vit, name), channels)
-        if value is None and name not in allowed:
-            report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
         if value is None:
+            if name not in allowed:
+                report.mismatched[name] = (tuple(tensor.shape), tuple(own[name].shape))
             continue
         values[name] = value
         if value is not tensor or name in file.shapes:
             report.resized[name] = (file.shapes.get(name, tuple(tensor.shape)), tuple(value.shape))
     report.loaded = list(values)
-    for name in [n for n in own if n not in values and n not in report.mismatched]:
-        reason = 'allowed by the caller' if name in allowed else _why_absent(name, file)
-        if reason:
-            report.kept[name] = reason
-        else:
-            report.missing.append(name)
+    absent = [name for name in own if name not in values and name not in report.mismatched]
+    _sort_absent(report, absent, allowed, file)
     return report, values
 
 
@@ -167,6 +163,16 @@ def _sort_unused(report: Report, name: str) -> None:
         report.left_over[name] = 'the model has no class token (windows or relative positions)'
     else:
         report.unexpected.append(name)
+
+
+def _sort_absent(report: Report, names: Sequence[str], allowed: set[str], file: EncoderFile) -> None:
+    """Put names of the model that the file gives no value for where they belong."""
+    for name in names:
+        reason = 'allowed by the caller' if name in allowed else _why_absent(name, file)
+        if reason:
+            report.kept[name] = reason
+        else:
+            report.missing.append(name)
 
 
 def _why_absent(name: str, file: EncoderFile) -> str | None:

@@ -102,6 +102,14 @@ def read_coco(file: Path, folders: Sequence[Path]) -> CocoPart:
         raise ValueError(f'{file} is no COCO annotation file: {type(error).__name__} {error}') from error
     if not names or not images:
         raise ValueError(f'{file} lists {len(names)} categories and {len(images)} images: it needs both')
+    _check_categories(file, names, ids)
+    for folder in folders:
+        if (folder / images[0]).is_file():
+            return CocoPart(folder, file, tuple(names))
+    raise ValueError(f'{file} names {images[0]}, which is not in {" or ".join(map(str, folders))}')
+
+
+def _check_categories(file: Path, names: Sequence, ids: Sequence) -> None:
     odd = [name for name in names if not isinstance(name, str) or not name.strip()]
     twice = [value for value, count in Counter([*map(str, names), *ids]).items() if count > 1]
     if odd or twice:
@@ -109,10 +117,6 @@ def read_coco(file: Path, folders: Sequence[Path]) -> CocoPart:
             f'{file}: every category needs an id and a name of its own; '
             + (f'{odd[0]!r} is no name' if odd else f'{twice[0]!r} occurs twice')
         )
-    for folder in folders:
-        if (folder / images[0]).is_file():
-            return CocoPart(folder, file, tuple(names))
-    raise ValueError(f'{file} names {images[0]}, which is not in {" or ".join(map(str, folders))}')
 
 
 def ade_folders(root: Path) -> dict[str, tuple[Path, Path]]:

@@ -159,6 +159,21 @@ def use_bf16(cfg: Config) -> None:
     cfg.optim_wrapper.type = 'BF16OptimWrapper'
 
 
+def evaluate_in_bf16(cfg: Config, part: str) -> list[str]:
+    """Validate (``part`` 'val') or test ('test') in bf16 autocast.
+
+    Returns:
+        a line that says so, or none where the config's loop is one of its own.
+    """
+    loops = {'val': ('ValLoop', 'BF16ValLoop'), 'test': ('TestLoop', 'BF16TestLoop')}
+    plain, cast = loops[part]
+    settings = cfg.get(f'{part}_cfg')
+    if settings is None or settings.get('type', plain) != plain:
+        return []
+    settings.type = cast
+    return [f'{part}: bf16 autocast']
+
+
 def set_compile(cfg: Config) -> str:
     """Compile what takes the time: the losses of a pretraining model, or backbone and neck.
 

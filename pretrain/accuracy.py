@@ -13,6 +13,8 @@ from torch import Tensor
 class ClassAccuracy(BaseMetric):
     """Share of images, in percent, whose class is among the k with the greatest scores: ``accuracy/top1`` ...
 
+    ``accuracy/class_mean`` is the share for k = 1 in each class, averaged over the classes that have images.
+
     Args:
         topk: the values of k; those that take in all classes are left out, being always right.
         collect_device: see mmengine.
@@ -28,13 +30,14 @@ class ClassAccuracy(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take in predictions: each with ``scores`` (classes,) and ``label``."""
         for sample in data_samples:
-            self.results.append((rank_of(sample['scores'], int(sample['label'])), len(sample['scores'])))
+            scores, label = sample['scores'], int(sample['label'])
+            self.results.append((rank_of(scores, label), label, len(scores)))
 
-    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, float]:
         """Percentages by name."""
-        classes = results[0][1]
-        ranks = torch.tensor([rank for rank, _ in results])
-        return {f'top{k}': 100 * (ranks < k).double().mean().item() for k in self.topk if k < classes}
+        ranks, labels, classes = torch.tensor(results).unbind(dim=1)
+        top = {f'top{k}': 100 * (ranks < k).double().mean().item() for k in self.topk if k < classes[0]}
+        return top | {'class_mean': class_mean(ranks == 0, labels)}
 
 
 @METRICS.register_module()
@@ -65,15 +68,14 @@ class LayerAccuracy(BaseMetric):
         return {'top1': layers.max().item()} | {f'layer{i}': each.item() for i, each in enumerate(layers, 1)}
 
 
-def class_mean(guesses: Tensor, labels: Tensor) -> float:
+def class_mean(right: Tensor, labels: Tensor) -> float:
     """Percentage right in each class, averaged over the classes: in uneven sets the rare ones count as the frequent.
 
     Args:
-        guesses: classes guessed, int64 (M,).
-        labels: the true ones, int64 (M,).
+        right: whether each guess is, bool (M,).
+        labels: the true classes, int64 (M,).
     """
-    right = (guesses == labels).double()
-    return 100 * torch.stack([right[labels == label].mean() for label in labels.unique()]).mean().item()
+    return 100 * torch.stack([right[labels == label].double().mean() for label in labels.unique()]).mean().item()
 
 
 def rank_of(scores: Tensor, label: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backbones.layers import LAYER_NORM_EPS
 from backbones.vit import PlainViT
 from pretrain.batch_augment import BatchAugment
-from pretrain.features import check_pool, pooled_features
+from pretrain.features import check_plain, check_pool, pooled_features
 from pretrain.partial import freeze_all_but
 
 
@@ -110,14 +110,13 @@ def predictions(logits: Tensor, labels: Tensor | None = None) -> list[BaseDataEl
     return results
 
 
-def check_backbone(backbone: nn.Module, pool: str) -> None:
+def check_backbone(backbone: PlainViT, pool: str) -> None:
     """Refuse a backbone whose final norm is where the kind of pooling does not have it.
 
     Raises:
         ValueError: says what to change.
     """
-    if not isinstance(backbone, PlainViT):
-        raise ValueError(f'Classifier pools the tokens of a PlainViT, {type(backbone).__name__} is none')
+    check_plain(backbone, 'Classifier')
     check_pool(backbone, pool)
     normed = isinstance(backbone.norm, nn.LayerNorm)
     if normed != (pool == 'class'):

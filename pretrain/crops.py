@@ -101,19 +101,25 @@ def select(boxes: dict[str, list[Box]], selection: Selection) -> dict[str, list[
     absent = [name for name in selection.classes if name not in known]
     if absent:
         raise ValueError(f'no object of class {", ".join(absent)}; there are {", ".join(sorted(known))}')
-    wanted = set(selection.classes) or known
-    large = {
-        part: [box for box in each if box.label in wanted and min(box.place[2:]) >= selection.min_size]
-        for part, each in boxes.items()
-    }
-    counts = {part: Counter(box.label for box in each) for part, each in large.items()}
-    kept = {name for name in wanted if all(count[name] >= selection.min_count for count in counts.values())}
+    large = {part: _large(each, selection.min_size) for part, each in boxes.items()}
+    kept = _frequent(large, set(selection.classes) or known, selection.min_count)
     if len(kept) < 2:
         raise ValueError(
             f'{len(kept)} classes have {selection.min_count} objects of {selection.min_size} pixels or more in both '
             'parts, and it takes two: lower min_count or min_size'
         )
     return {part: list(_limit(each, kept, selection.max_count)) for part, each in large.items()}
+
+
+def _large(boxes: Iterable[Box], min_size: int) -> list[Box]:
+    """Boxes of at least ``min_size`` pixels in width and height."""
+    return [box for box in boxes if min(box.place[2:]) >= min_size]
+
+
+def _frequent(boxes: dict[str, list[Box]], wanted: set[str], min_count: int) -> set[str]:
+    """Those of the wanted classes that have ``min_count`` boxes in every part."""
+    counts = [Counter(box.label for box in each) for each in boxes.values()]
+    return {name for name in wanted if all(count[name] >= min_count for count in counts)}
 
 
 def _limit(boxes: Iterable[Box], kept: set[str], max_count: int) -> Iterator[Box]:

@@ -4,7 +4,7 @@ Letters: B batch, C channels, D width.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.variants import patch_grid
 from backbones.vit import PlainViT
@@ -62,6 +62,16 @@ def layer_features(vit: PlainViT, images: Tensor) -> Tensor:
         for tokens in vit.run_blocks(vit.embed(images), grid)
     ]
     return torch.stack(layers, dim=1)
+
+
+def check_plain(backbone: nn.Module, user: str) -> None:
+    """Refuse what is no PlainViT.
+
+    Raises:
+        ValueError: names the model that would use it, and the backbone.
+    """
+    if not isinstance(backbone, PlainViT):
+        raise ValueError(f'{user} pools the tokens of a PlainViT, {type(backbone).__name__} is none')
 
 
 def check_pool(vit: PlainViT, pool: str) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from backbones.vit import PlainViT
 from pretrain.classify import predictions
-from pretrain.features import check_pool, layer_features, pooled_features
+from pretrain.features import check_plain, check_pool, layer_features, pooled_features
 from pretrain.probe import HEAD_STD, build_probe
 
 
@@ -22,11 +22,15 @@ class FrozenProbe(BaseModel):
     Args:
         backbone: a `PlainViT` or its config.
         data_preprocessor: mmengine preprocessor that normalises on the device, or its config.
+
+    Raises:
+        ValueError: the backbone is no PlainViT.
     """
 
     def __init__(self, backbone: dict | PlainViT, data_preprocessor: dict | nn.Module | None) -> None:
         super().__init__(data_preprocessor)
         self.backbone: PlainViT = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
+        check_plain(self.backbone, type(self).__name__)
         self.backbone.requires_grad_(False).eval()
 
     def logits(self, images: Tensor) -> Tensor:
@@ -111,7 +115,7 @@ class LayerProbes(FrozenProbe):
         data_preprocessor: see `FrozenProbe`.
 
     Raises:
-        ValueError: the backbone has no class token.
+        ValueError: the backbone is no PlainViT, or has no class token.
     """
 
     def __init__(
@@ -135,13 +139,11 @@ class LayerProbes(FrozenProbe):
         return torch.stack([head(each) for head, each in zip(self.heads, features.unbind(1), strict=True)], dim=1)
 
 
-def check_normed(backbone: nn.Module) -> None:
-    """Refuse what is no PlainViT with its final norm.
+def check_normed(backbone: PlainViT) -> None:
+    """Refuse a backbone without its final norm.
 
     Raises:
         ValueError: says what to change.
     """
-    if not isinstance(backbone, PlainViT):
-        raise ValueError(f'LinearProbe pools the tokens of a PlainViT, {type(backbone).__name__} is none')
     if not isinstance(backbone.norm, nn.LayerNorm):
         raise ValueError('LinearProbe takes normed tokens: set out_norm=True in the backbone')

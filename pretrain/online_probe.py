@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -23,17 +24,18 @@ from pretrain.ridge import ridge_accuracy
 
 @HOOKS.register_module()
 class OnlineProbe(Hook):
-    """Log top-1 of k-NN and of a ridge read-out every few epochs: ``probe/knn`` and ``probe/ridge``, in percent.
+    """Log top-1 of k-NN and of a ridge read-out now and then: ``probe/knn`` and ``probe/ridge``, in percent.
 
     The training goes on as if nothing had happened, bit by bit. In a distributed run every process computes the same,
     as a sharded encoder needs all of them: keep the set small.
 
     Args:
         data_root: labelled images, ``train/CLASS`` and ``val/CLASS``.
-        interval: epochs between two looks; the last epoch is always looked at.
+        interval: epochs, or iterations, between two looks; there is always one at the end of training.
         neighbours: k of k-NN, at most the number of training images.
         ridge: see `pretrain.ridge.ridge_accuracy`.
         pool: 'mean' of the patch tokens, the 'class' token, or 'both'.
+        by_epoch: count epochs; False counts iterations.
 
     Raises:
         ValueError: see `pretrain.labelled.labelled_parts`.
@@ -42,22 +44,38 @@ class OnlineProbe(Hook):
     priority = 'LOW'
 
     def __init__(
-        self, data_root: str | Path, interval: int = 1, neighbours: int = 20, ridge: float = 0.01, pool: str = 'mean'
+        self,
+        data_root: str | Path,
+        interval: int = 1,
+        neighbours: int = 20,
+        ridge: float = 0.01,
+        pool: str = 'mean',
+        by_epoch: bool = True,
     ) -> None:
         self.folders = labelled_parts(data_root)
         self.interval = interval
         self.neighbours = neighbours
         self.ridge = ridge
         self.pool = pool
+        self.by_epoch = by_epoch
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Called by the runner."""
-        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
-            return
+        if self.by_epoch and (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
+            self._log(runner, runner.iter, f'epoch {runner.epoch + 1}')
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Called by the runner, which counts the iteration only afterwards."""
+        if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
+            self._log(runner, runner.iter + 1, f'iteration {runner.iter + 1}')
+
+    def _log(self, runner: Runner, step: int, moment: str) -> None:
         figures = self.look(runner.model.module if is_model_wrapper(runner.model) else runner.model)
-        runner.visualizer.add_scalars(figures, step=runner.iter)
+        runner.visualizer.add_scalars(figures, step=step)
         told = ', '.join(f'{name} {value:.2f} %' for name, value in figures.items())
-        runner.logger.info(f'epoch {runner.epoch + 1}: {told}')
+        runner.logger.info(f'{moment}: {told}')
 
     def look(self, model: PretrainingModel) -> dict[str, float]:
         """Figures of a pretraining model's encoder as it is now."""

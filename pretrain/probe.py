@@ -53,7 +53,7 @@ def probe_accuracy(
     rate = choose_rate(train, recipe, seed)
     probe = train_probe(train, recipe, rate, seed)
     with torch.no_grad():
-        balanced = class_mean(probe(val[0]).argmax(dim=1), val[1])
+        balanced = class_mean(probe(val[0]).argmax(dim=1) == val[1], val[1])
     return {'top1': accuracy(probe, *val), 'class_mean': balanced, 'rate': rate}
 
 

@@ -4,8 +4,10 @@ Letters: B batch, V codes, h, w grid of codes, s stride.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -27,6 +29,10 @@ class TokenizerTraining(BaseModel):
         tokenizer: the `DiscreteVAE`, or its config.
         data_preprocessor: mmengine preprocessor that maps images to [0, 1] (``mean=[0] * 3, std=[255] * 3``), or its
             config.
+        reconstruction: loss of the images drawn, a key of `RECONSTRUCTIONS`.
+
+    Raises:
+        ValueError: ``reconstruction`` is unknown.
     """
 
     temperature: Tensor
@@ -34,8 +40,16 @@ class TokenizerTraining(BaseModel):
     usage: Tensor
     unseen: Tensor
 
-    def __init__(self, tokenizer: dict | DiscreteVAE, data_preprocessor: dict | nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: dict | DiscreteVAE,
+        data_preprocessor: dict | nn.Module | None = None,
+        reconstruction: str = 'logit_laplace',
+    ) -> None:
         super().__init__(data_preprocessor)
+        if reconstruction not in RECONSTRUCTIONS:
+            raise ValueError(f'reconstruction={reconstruction!r} is unknown: use one of {", ".join(RECONSTRUCTIONS)}')
+        self.reconstruction = RECONSTRUCTIONS[reconstruction]
         self.tokenizer: DiscreteVAE = MODELS.build(tokenizer) if isinstance(tokenizer, dict) else tokenizer
         # Tensors, so that compiled graphs need not be made anew for each value; not in checkpoints, as the hook
         # sets both from the iteration.
@@ -88,7 +102,7 @@ class TokenizerTraining(BaseModel):
         assert tokenizer.decoder is not None
         logits = tokenizer.logits(images).float()
         codes = relaxed_codes(logits, self.temperature)
-        reconstruction = logit_laplace_loss(tokenizer.decoder(codes).float(), map_pixels(images.float()))
+        reconstruction = self.reconstruction(tokenizer.decoder(codes).float(), map_pixels(images.float()))
         kl = kl_to_uniform(logits)
         # Per value of a pixel, as the reconstruction is: one code stands for 3 s^2 of them.
         loss = reconstruction + self.kl_weight * kl / (3 * tokenizer.stride**2)
@@ -145,6 +159,24 @@ def logit_laplace_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
     location, log_scale = outputs.chunk(2, dim=1)
     distance = (torch.logit(pixels) - location).abs()
     return (distance * (-log_scale).exp() + log_scale + math.log(2) + (pixels * (1 - pixels)).log()).mean()
+
+
+def l2_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
+    """Mean square error of the locations, brought to (0, 1); arguments as of `logit_laplace_loss`."""
+    return F.mse_loss(outputs[:, :3].sigmoid(), pixels)
+
+
+def l1_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
+    """Mean absolute error of the locations, brought to (0, 1); arguments as of `logit_laplace_loss`."""
+    return F.l1_loss(outputs[:, :3].sigmoid(), pixels)
+
+
+# Beside the likelihood, plain distances; under these the three scales have no use and stay as they are.
+RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    'logit_laplace': logit_laplace_loss,
+    'l2': l2_loss,
+    'l1': l1_loss,
+}
 
 
 def perplexity(counts: Tensor) -> Tensor:

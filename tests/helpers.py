@@ -1,7 +1,10 @@
 """Small helpers for tests; nothing here imports the code under test."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -21,6 +24,37 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 value.copy_(0.2 * noise)
     return module
+
+
+class Pictures(Dataset):
+    """Twelve fixed images of 16 x 24 in float64, of three classes in turn."""
+
+    metainfo = dict(classes=('a', 'b', 'c'))
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> dict:
+        generator = torch.Generator().manual_seed(index)
+        return {'inputs': torch.randn(3, 16, 24, generator=generator).double(), 'data_samples': index % 3}
+
+
+def picture_loader(batch_size: int) -> dict:
+    """mmengine's config that reads `Pictures` in order."""
+    return dict(
+        batch_size=batch_size,
+        num_workers=0,
+        dataset=Pictures(),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+
+
+def warm_cosine(step: int, warm: int, total: int, lr: float, min_lr: float = 0.0) -> float:
+    """Linear warm-up over ``warm`` steps, the last of them at the full rate, then a half cosine down to ``min_lr``."""
+    if step < warm:
+        return lr * (1e-6 + (1 - 1e-6) * step / (warm - 1))
+    return min_lr + (lr - min_lr) * 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

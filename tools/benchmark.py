@@ -29,8 +29,18 @@ from tools.benches.claims import Bench
 from tools.benches.plan import plan
 from tools.benches.scale import scale_lines
 
-KINDS = ('pretrain', 'detect', 'optimizer')
-PACKAGES = ('torch', 'torchvision', 'transformers', 'timm', 'mmsegmentation', 'mmdet', 'pycocotools', 'opencv-python')
+KINDS = ('pretrain', 'detect', 'segment', 'evaluate', 'optimizer')
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'transformers',
+    'timm',
+    'mmsegmentation',
+    'mmdet',
+    'pycocotools',
+    'faster-coco-eval',
+    'opencv-python',
+)
 
 
 def benches_of(kind: str) -> tuple[Bench, ...]:

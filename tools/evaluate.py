@@ -51,7 +51,7 @@ def knn(train: Features, val: Features, seed: int) -> dict[str, float]:
     neighbours = [k for k in NEIGHBOURS if k <= len(bank[0])]
     guesses = knn_guesses(bank, val[0][0], neighbours)
     top1 = {k: 100 * (guess == val[1]).double().mean().item() for k, guess in guesses.items()}
-    balanced = class_mean(guesses[neighbours[0]], val[1])
+    balanced = class_mean(guesses[neighbours[0]] == val[1], val[1])
     figures = {'top1': top1[neighbours[0]], 'class_mean': balanced}
     return figures | {f'top1_k{k}': value for k, value in top1.items()}
 
@@ -83,7 +83,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data-root', metavar='DIR', type=Path, required=True, help='train/CLASS and val/CLASS')
     parser.add_argument('--protocols', nargs='+', choices=[*FROZEN, *TRAINED], default=['knn', 'linear'])
     parser.add_argument(
-        '--pool', choices=[*POOLS, 'both'], default='mean', help='of knn and linear: patches, class token, or both'
+        '--pool',
+        choices=[*POOLS, 'both'],
+        help="patches' mean, class token, or both (knn and linear); default: mean, "
+        "and the recipe's for what is trained",
     )
     parser.add_argument('--img-size', type=int, help='pixels; default: those of pretraining')
     parser.add_argument('--variant', choices=VARIANTS, help='size of the ViT where the file does not tell')
@@ -126,7 +129,7 @@ def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Feature
         ValueError: see `build`; or there is no class token to pool.
     """
     frozen = build(args, seed)
-    pool = layer_features if kind == 'layers' else partial(frozen_features, pool=args.pool)
+    pool = layer_features if kind == 'layers' else partial(frozen_features, pool=args.pool or 'mean')
     train, val = (LabelledImages(folder, EvalTransform(frozen.size)) for folder in labelled_parts(args.data_root))
     return (
         compute_features(frozen, train, pool, mirror=True, workers=args.workers),
@@ -147,6 +150,17 @@ def measure_frozen(args: argparse.Namespace, protocols: Sequence[str], kind: str
     return results
 
 
+def check_pool_option(pool: str | None, protocols: Sequence[str]) -> None:
+    """Refuse ``--pool`` beside a protocol that has no such choice.
+
+    Raises:
+        ValueError: names the protocols.
+    """
+    without = [name for name in protocols if pool and (name == 'layers' or (pool == 'both' and name in TRAINED))]
+    if without:
+        raise ValueError(f'--pool {pool} means nothing to {", ".join(without)}: run that without --pool')
+
+
 def measure(args: argparse.Namespace) -> Results:
     """Run all protocols.
 
@@ -155,6 +169,7 @@ def measure(args: argparse.Namespace) -> Results:
         RuntimeError: a training failed.
     """
     labelled_parts(args.data_root)
+    check_pool_option(args.pool, args.protocols)
     pooled = [protocol for protocol in args.protocols if protocol in FROZEN and protocol != 'layers']
     results = measure_frozen(args, pooled, 'pooled')
     results |= measure_frozen(args, [protocol for protocol in args.protocols if protocol == 'layers'], 'layers')

@@ -56,7 +56,7 @@ def model_of(args: argparse.Namespace) -> Description:
 def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Description, steps: Steps) -> dict[str, float]:
     """Train and test once; returns the metrics without their prefix."""
     config = recipe(protocol, found.options)
-    options = [*model_options(protocol, found), *data_options(found)]
+    options = [*model_options(protocol, found), *pool_options(protocol, args.pool), *data_options(found)]
     if protocol == 'partial':
         options.append(f'model.tuned_blocks={args.tuned_blocks:g}')
     options = ['--cfg-options', *options, *args.cfg_options]
@@ -103,6 +103,14 @@ def model_options(protocol: str, found: Description) -> list[str]:
     options['img_size'] = found.size
     lines = [f'model.backbone.{key}={value}' for key, value in options.items()]
     return lines + [f'model.data_preprocessor.{key}={value}' for key, value in found.statistics.items()]
+
+
+def pool_options(protocol: str, pool: str | None) -> list[str]:
+    """Options of the config that pool 'mean' or 'class' tokens, with the norm where it belongs; None: the recipe's."""
+    if pool is None:
+        return []
+    # Fine-tuning on the mean norms behind the pooling.
+    return [f'model.pool={pool}', f'model.backbone.out_norm={pool == "class" or protocol == "linear_full"}']
 
 
 def data_options(found: Description) -> list[str]:

@@ -21,7 +21,7 @@ import signal
 import string
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,7 +195,16 @@ def run_all(sweep: Sweep, gpus: Sequence[str]) -> None:
             while not stopped.is_set():
                 sweep.do(waiting.get_nowait(), steps)
 
-    threads = [threading.Thread(target=work, args=(steps,)) for steps in workers]
+    def stop() -> None:
+        stopped.set()
+        for steps in workers:
+            steps.stop()
+
+    run_threads([threading.Thread(target=work, args=(steps,)) for steps in workers], stop)
+
+
+def run_threads(threads: Sequence[threading.Thread], stop: Callable[[], None]) -> None:
+    """Run threads to their end; on an interrupt ``stop`` is called until they have ended."""
     try:
         for thread in threads:
             thread.start()
@@ -203,10 +212,9 @@ def run_all(sweep: Sweep, gpus: Sequence[str]) -> None:
             threads[0].join(0.2)
             threads[-1].join(0.2)
     finally:
-        stopped.set()
         while any(thread.is_alive() for thread in threads):
-            for steps, thread in zip(workers, threads, strict=True):
-                steps.stop()
+            stop()
+            for thread in threads:
                 thread.join(0.2)
 
 

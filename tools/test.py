@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
 from backbones.data_root import apply_data_root
-from backbones.launch import RANDOM, UsageError, check_data, read_config, run_command, set_pretrained
+from backbones.launch import RANDOM, UsageError, check_data, evaluate_in_bf16, read_config, run_command, set_pretrained
 from backbones.launch_processes import check_launcher
 
 
@@ -22,6 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
     parser.add_argument('--data-root', help='directory of the data, whatever its layout')
+    parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
     # torch.distributed.launch passes it, torchrun does not.
@@ -44,10 +45,10 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
     if not os.path.isfile(args.checkpoint):
         raise UsageError(f'checkpoint {args.checkpoint}: there is no such file')
-    told = []
+    told = evaluate_in_bf16(cfg, 'test') if args.amp else []
     if args.data_root:
         try:
-            told = apply_data_root(cfg, args.data_root, need=('val',))
+            told += apply_data_root(cfg, args.data_root, need=('val',))
         except ValueError as error:
             raise UsageError(str(error)) from error
     check_data(cfg, parts=('test',))

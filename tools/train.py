@@ -14,6 +14,7 @@ from backbones.launch import (
     UsageError,
     check_data,
     check_schedule,
+    evaluate_in_bf16,
     read_config,
     run_command,
     save_versions,
@@ -67,6 +68,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         cfg.randomness = dict(seed=args.seed)
     if args.amp:
         use_bf16(cfg)
+    if cfg.optim_wrapper.type == 'BF16OptimWrapper':
+        told += evaluate_in_bf16(cfg, 'val')
     if args.compile:
         told.append(set_compile(cfg))
     told += set_wrapper(cfg, args.sharded)

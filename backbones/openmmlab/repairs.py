@@ -7,6 +7,7 @@ from backbones.openmmlab.repairs_checkpoints import (
     repair_saved_objects,
     repair_unsafe_loading,
 )
+from backbones.openmmlab.repairs_coco import repair_slow_coco_eval
 from backbones.openmmlab.repairs_distributed import (
     repair_init_without_gpu,
     repair_sync_norm_on_cpu,
@@ -19,6 +20,8 @@ from backbones.openmmlab.repairs_sharded import (
     repair_sharded_saving,
     repair_sharded_start,
 )
+from backbones.openmmlab.repairs_slide import repair_slide_inference
+from backbones.openmmlab.repairs_uper import repair_upsampled_fusion
 from backbones.openmmlab.repairs_workers import repair_spawned_workers
 
 REPAIRS = (
@@ -37,6 +40,9 @@ REPAIRS = (
     repair_sharded_saving,
     repair_sharded_resuming,
     repair_sharded_start,
+    repair_slide_inference,
+    repair_upsampled_fusion,
+    repair_slow_coco_eval,
 )
 
 

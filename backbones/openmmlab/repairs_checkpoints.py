@@ -38,6 +38,10 @@ def plain(value: Any) -> Any:
     for sequence in (list, tuple, set):
         if isinstance(value, sequence) and type(value) is not torch.Size:
             return sequence(plain(item) for item in value)
+    return _plain_single(value)
+
+
+def _plain_single(value: Any) -> Any:
     if type(value) in INERT or isinstance(value, torch.Tensor):
         return value
     for builtin in (bool, int, float, str, bytes):

@@ -1,8 +1,6 @@
 """Reduced precision: bfloat16 training on any device, coordinates and predictions kept in float32."""
 
 import functools
-import inspect
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +10,14 @@ import torch
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS, Registry
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from backbones.openmmlab.repairs_rebind import when_registered
+
 REDUCED = (torch.bfloat16, torch.float16)
-ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor'
+ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor.SingleRoIExtractor'
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -79,17 +79,7 @@ def repair_rounded_rois() -> None:
     mmdet casts them to the features' type: a bfloat16 coordinate near 1000 is off by up to 4 pixels, and some RoIs
     change their pyramid level. Acts when mmdet registers the extractor, so that mmdet need not be imported here.
     """
-    if ROI_EXTRACTOR in sys.modules:
-        _repair_extractor(sys.modules[ROI_EXTRACTOR].SingleRoIExtractor)
-    original = Registry._register_module
-
-    @functools.wraps(original)
-    def register(self: Registry, module: Any, *args: Any, **kwargs: Any) -> None:
-        if inspect.isclass(module) and module.__module__ == ROI_EXTRACTOR:
-            _repair_extractor(module)
-        original(self, module, *args, **kwargs)
-
-    Registry._register_module = register
+    when_registered(ROI_EXTRACTOR, _repair_extractor)
 
 
 def full_precision(value: Any) -> Any:

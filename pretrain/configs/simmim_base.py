@@ -4,15 +4,8 @@ python tools/train.py pretrain/configs/simmim_base.py --data-root DIR
 A baseline: only the method differs from mae_base.py. No paper reports it (SimMIM's own recipe is another).
 """
 
-_base_ = ['_base_/recipe_mae.py', '_base_/runtime.py']
+_base_ = ['_base_/simmim.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
-model = dict(
-    type='SimMIM',
-    data_preprocessor=dict(
-        type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], non_blocking=True
-    ),
-    encoder=dict(type='PlainViT', variant='base', img_size=224, out_norm=True),
-    mask_ratio=0.6,
-)
+model = dict(encoder=dict(variant='base'))
 train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(type='BF16OptimWrapper', accumulative_counts=4)

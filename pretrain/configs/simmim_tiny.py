@@ -4,16 +4,9 @@ python tools/train.py pretrain/configs/simmim_tiny.py --data-root DIR
 A baseline: only the method differs from mae_tiny.py. No paper reports it (SimMIM's own recipe is another).
 """
 
-_base_ = ['_base_/recipe_mae.py', '_base_/runtime.py']
+_base_ = ['_base_/simmim.py', '_base_/recipe_mae.py', '_base_/runtime.py']
 
-model = dict(
-    type='SimMIM',
-    data_preprocessor=dict(
-        type='ImgDataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], non_blocking=True
-    ),
-    encoder=dict(type='PlainViT', variant='tiny', img_size=224, out_norm=True),
-    mask_ratio=0.6,
-)
+model = dict(encoder=dict(variant='tiny'))
 train_dataloader = dict(batch_size=32, num_workers=1, pin_memory=False)
 train_cfg = dict(max_epochs=20)
 param_scheduler = [

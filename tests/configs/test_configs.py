@@ -1,6 +1,7 @@
 """Every shipped config: builds, says its sizes where they are used and right, and keeps to the rules."""
 
 import ast
+import re
 
 import mmdet.models  # noqa: F401
 import mmseg.models  # noqa: F401
@@ -14,6 +15,7 @@ from torch import nn
 from backbones import VARIANTS
 from backbones.launch import unknown_keys
 from tests.conftest import ROOT
+from tools.train import parse_args, prepare
 
 DET = sorted((ROOT / 'det_configs').glob('*.py'))
 SEG = sorted((ROOT / 'seg_configs').glob('*.py'))
@@ -102,6 +104,18 @@ def test_config__windows_and_norms(path):
     assert {norm.eps for norm in norms} == {1e-6 if vitdet else 1e-5}
     assert len(norms) == 8
     assert isinstance(norms[0], nn.LayerNorm) == vitdet
+
+
+@configs([path for path in DET if path.stem.split('vit')[1].split('_')[1:] in (['base'], ['large'])])
+def test_config__24_gb_options(path, monkeypatch):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    [options] = re.findall(r'^In 24 GB, 64 images in turn: (.*)$', text, flags=re.MULTILINE)
+    monkeypatch.setattr('tools.train.check_data', lambda cfg: None)
+    cfg, _ = prepare(parse_args([str(path), '--pretrained', 'random', *options.split()]))
+    assert cfg.optim_wrapper.type == 'BF16OptimWrapper'
+    assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == 64
+    assert not build(Config.fromfile(path)).backbone.act_checkpoint
+    assert build(cfg).backbone.act_checkpoint
 
 
 def test_parameters__vitdet_base_as_detectron2():

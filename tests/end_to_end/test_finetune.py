@@ -5,8 +5,12 @@ import shutil
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from backbones.launch import UsageError
+from pretrain.class_transforms import EvalTransform
+from pretrain.labelled import LabelledImages
 from tests.conftest import ROOT
 from tests.datasets import make_folders
 from tools.test import main as evaluate
@@ -42,6 +46,14 @@ def sized(size, *more):
     return ['--cfg-options', *SHORT, f'model.backbone.img_size={size}', *sizes, *more]
 
 
+def classifier_of(folder, size):
+    """Model config of ``small`` for images of a size."""
+    model = Config.fromfile(folder / 'small.py').model
+    model.update(num_classes=3)
+    model.backbone.update(img_size=size)
+    return model
+
+
 def logged(work_dir, key):
     lines = []
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
@@ -59,8 +71,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('finetune')
     root = str(make_folders(folder / 'data'))
     command = [small(folder, 'small.py'), '--data-root', root, '--work-dir', str(folder / 'run')]
-    train([*command, '--pretrained', 'random', *sized(16, 'train_cfg.max_epochs=1')])
-    train([*command, '--resume', *sized(16, 'train_cfg.max_epochs=2')])
+    train([*command, '--pretrained', 'random', *sized(32, 'train_cfg.max_epochs=1')])
+    train([*command, '--resume', *sized(32, 'train_cfg.max_epochs=2')])
     return folder
 
 
@@ -80,10 +92,11 @@ def test_average__is_what_is_stored_and_tested(trained):
     averaged, last = checkpoint['state_dict'], checkpoint['ema_state_dict']
     assert not torch.equal(averaged['head.weight'], last['module.head.weight'])
     evaluate([str(trained / 'small.py'), str(trained / 'run/epoch_2.pth'), '--data-root', str(trained / 'data'),
-              '--work-dir', str(trained / 'test'), *sized(16)])  # fmt: skip
+              '--work-dir', str(trained / 'test'), *sized(32)])  # fmt: skip
     metrics = json.loads((trained / 'test/metrics.json').read_text())
     # Three classes leave no top-5.
-    assert metrics == {'accuracy/top1': pytest.approx(logged(trained / 'run', 'accuracy/top1')[-1])}
+    names = ('accuracy/top1', 'accuracy/class_mean')
+    assert metrics == {name: pytest.approx(logged(trained / 'run', name)[-1]) for name in names}
 
 
 @pytest.mark.slow
@@ -91,11 +104,29 @@ def test_higher_resolution__goes_on_with_the_head(trained):
     keep = ('custom_hooks = [', "custom_hooks = [dict(type='KeepHead'), ")
     command = [small(trained, 'high.py', keep), '--data-root', str(trained / 'data'), '--work-dir',
                str(trained / 'high'), '--pretrained', str(trained / 'run/epoch_2.pth')]  # fmt: skip
-    train([*command, *sized(24, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')])
+    # A rate of zero, so that what is evaluated is what was loaded.
+    train([*command, *sized(48, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')])
     old, new = weights(trained / 'run/epoch_2.pth'), weights(trained / 'high/epoch_1.pth')
-    changed = {name for name in old if not torch.equal(old[name], new[name])}
-    assert changed == {'backbone.pos_embed'} or changed == set(), changed
     assert old['head.weight'].any()
+    assert {name for name in old if not torch.equal(old[name], new[name])} == {'backbone.pos_embed'}
+    # (1, 4, D) -> (1, D, 2, 2) -> (1, D, 3, 3) -> (1, 9, D)
+    places = old['backbone.pos_embed'][:, 1:].transpose(1, 2).reshape(1, -1, 2, 2)
+    places = torch.nn.functional.interpolate(places, (3, 3), mode='bicubic').flatten(2).transpose(1, 2)
+    expected = torch.cat([old['backbone.pos_embed'][:, :1], places], dim=1)
+    torch.testing.assert_close(new['backbone.pos_embed'], expected, rtol=0, atol=1e-6)
+
+    # The model of 32 pixels resamples at run time.
+    small_model, large_model = (MODELS.build(classifier_of(trained, size)).eval() for size in (32, 48))
+    small_model.load_state_dict(old)
+    large_model.load_state_dict(new)
+    data = LabelledImages(str(trained / 'data/val'), EvalTransform(48))
+    batch = {'inputs': torch.stack([data[index]['inputs'] for index in range(len(data))])}
+    images = small_model.data_preprocessor(batch)['inputs']
+    with torch.no_grad():
+        logits, resampled = large_model(images), small_model(images)
+    torch.testing.assert_close(logits, resampled, rtol=0, atol=1e-4 * logits.abs().max().item())
+    right = [int(row.argmax()) == label for row, label in zip(logits, data.labels, strict=True)]
+    assert logged(trained / 'high', 'accuracy/top1') == [pytest.approx(100 * sum(right) / len(right))]
 
 
 @pytest.mark.slow
@@ -105,7 +136,7 @@ def test_transfer__other_classes_get_a_fresh_head(trained, tmp_path):
         shutil.rmtree(root / part / 'red')
     command = [str(trained / 'small.py'), '--data-root', str(root), '--work-dir', str(tmp_path / 'run')]
     train([*command, '--pretrained', str(trained / 'run/epoch_2.pth'),
-           *sized(16, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')])  # fmt: skip
+           *sized(32, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')])  # fmt: skip
     old, new = weights(trained / 'run/epoch_2.pth'), weights(tmp_path / 'run/epoch_1.pth')
     assert new['head.weight'].shape == (2, 24)
     assert not new['head.bias'].any()

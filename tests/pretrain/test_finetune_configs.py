@@ -23,7 +23,7 @@ RECIPES = {
     'transfer_beit_base': (512, 2e-5, 0.85, 0.1, 30, 5, 1e-8),
     'finetune_beit_base_384': (512, 2e-5, 0.85, 0.1, 10, 0, 1e-8),
 }
-NAMES = (*RECIPES, 'finetune_tiny')
+NAMES = (*RECIPES, 'finetune_small', 'finetune_tiny')
 
 
 def build(name):

@@ -5,32 +5,16 @@ Layer i of N + 2 (embeddings 0, block i is i + 1, the rest N + 1) has the rate l
 layer (MAE, arXiv 2111.06377, appendix A and code); AdamW (arXiv 1711.05101) decays matrices only.
 """
 
-import math
-
 import pytest
 import torch
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
 from pretrain.classify import Classifier
-from tests.helpers import randomise
+from tests.helpers import Pictures, picture_loader, randomise, warm_cosine
 
 BLR, MIN_LR, DECAY, WEIGHT_DECAY, BETAS, EPS = 5e-4, 1e-6, 0.65, 0.05, (0.9, 0.999), 1e-8
 DEPTH, BATCH, PER_EPOCH, WARM, EPOCHS = 3, 4, 3, 2, 5
 LR = BLR * BATCH / 256
-
-
-class Pictures(Dataset):
-    """Twelve fixed images; the mean tells the class."""
-
-    metainfo = dict(classes=('a', 'b', 'c'))
-
-    def __len__(self):
-        return BATCH * PER_EPOCH
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(index)
-        return {'inputs': torch.randn(3, 16, 24, generator=generator).double(), 'data_samples': index % 3}
 
 
 def classifier():
@@ -52,11 +36,8 @@ def scale_of(name):
 
 
 def rate_at(step):
-    """Learning rate of the head: the first step is the warm-up's start, the last of it has the full rate."""
-    warm, total = WARM * PER_EPOCH, EPOCHS * PER_EPOCH
-    if step < warm:
-        return LR * (1e-6 + (1 - 1e-6) * step / (warm - 1))
-    return MIN_LR + (LR - MIN_LR) * 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
+    """Learning rate of the head."""
+    return warm_cosine(step, WARM * PER_EPOCH, EPOCHS * PER_EPOCH, LR, MIN_LR)
 
 
 def cross_entropy(logits, labels):
@@ -90,13 +71,7 @@ def runner_for(work_dir, model, epochs=EPOCHS, **changes):
     return Runner(
         model,
         work_dir=str(work_dir),
-        train_dataloader=dict(
-            batch_size=BATCH,
-            num_workers=0,
-            dataset=Pictures(),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=picture_loader(BATCH),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(
             type='OptimWrapper',

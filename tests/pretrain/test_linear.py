@@ -130,8 +130,9 @@ def test_heads__start_as_published():
 def test_mistakes():
     with pytest.raises(ValueError, match='set out_norm=True'):
         LinearProbe(vit(), 4)
-    with pytest.raises(ValueError, match='Linear is none'):
-        LinearProbe(nn.Linear(2, 2), 4)
+    for probe in (LinearProbe, LayerProbes):
+        with pytest.raises(ValueError, match=f'{probe.__name__} pools the tokens of a PlainViT, Linear is none'):
+            probe(nn.Linear(2, 2), 4)
     for build in (
         lambda: LinearProbe(vit(out_norm=True, window_size=2), 4),
         lambda: LayerProbes(vit(window_size=2), 4),

@@ -14,30 +14,16 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
 from backbones.launch import unknown_keys
 from pretrain.lars import lars
 from pretrain.linear import LinearProbe
-from tests.helpers import randomise
+from tests.helpers import Pictures, picture_loader, randomise, warm_cosine
 
 BLR, TRUST, MOMENTUM = 0.1, 0.001, 0.9
 BATCH, PER_EPOCH, WARM, EPOCHS = 4, 3, 2, 5
 LR = BLR * BATCH / 256
 CONFIGS = Path(__file__).resolve().parents[2] / 'pretrain' / 'configs'
-
-
-class Pictures(Dataset):
-    """Twelve fixed images."""
-
-    metainfo = dict(classes=('a', 'b', 'c'))
-
-    def __len__(self):
-        return BATCH * PER_EPOCH
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(index)
-        return {'inputs': torch.randn(3, 16, 24, generator=generator).double(), 'data_samples': index % 3}
 
 
 def probe():
@@ -47,11 +33,7 @@ def probe():
 
 
 def rate_at(step):
-    """The first step is the warm-up's start, the last of it has the full rate."""
-    warm, total = WARM * PER_EPOCH, EPOCHS * PER_EPOCH
-    if step < warm:
-        return LR * (1e-6 + (1 - 1e-6) * step / (warm - 1))
-    return LR * 0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm)))
+    return warm_cosine(step, WARM * PER_EPOCH, EPOCHS * PER_EPOCH, LR)
 
 
 def length(values):
@@ -88,13 +70,7 @@ def runner_for(work_dir, model, **changes):
     return Runner(
         model,
         work_dir=str(work_dir),
-        train_dataloader=dict(
-            batch_size=BATCH,
-            num_workers=0,
-            dataset=Pictures(),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='default_collate'),
-        ),
+        train_dataloader=picture_loader(BATCH),
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
         optim_wrapper=wrapper,
         auto_scale_lr=dict(base.auto_scale_lr),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import cv2
 import numpy as np
@@ -79,16 +80,23 @@ def end(runner):
     return values, (torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state()))
 
 
-def test_online_probe__training_does_not_notice_it(folder, tmp_path):
-    hook = dict(type='OnlineProbe', data_root=str(folder), interval=2, neighbours=4)
+@pytest.mark.parametrize(
+    ('options', 'steps', 'moments'),
+    [
+        (dict(interval=2), [6, 9], ['epoch 2', 'epoch 3']),
+        (dict(interval=4, by_epoch=False), [4, 8, 9], ['iteration 4', 'iteration 8', 'iteration 9']),
+    ],
+)
+def test_online_probe__training_does_not_notice_it(folder, tmp_path, options, steps, moments):
+    hook = dict(type='OnlineProbe', data_root=str(folder), neighbours=4, **options)
     plain, state = end(runner_for(folder, tmp_path / 'plain', []))
     probed, probed_state = end(runner_for(folder, tmp_path / 'probed', [hook]))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(probed, plain, strict=True))
     assert probed_state == state
-    # 18 images in batches of 6: after epoch 2, and after the last.
-    assert [step for step, *_ in scalars(tmp_path / 'probed')] == [6, 9]
+    # 18 images in batches of 6, 3 epochs: every so often, and at the end.
+    assert [step for step, *_ in scalars(tmp_path / 'probed')] == steps
     log = next((tmp_path / 'probed').glob('*/*.log')).read_text()
-    assert 'epoch 2: probe/knn' in log and 'epoch 3: probe/knn' in log and 'epoch 1: probe/knn' not in log
+    assert re.findall(r'(\w+ \d+): probe/knn', log) == moments
 
 
 @pytest.fixture

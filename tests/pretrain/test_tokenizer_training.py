@@ -9,6 +9,8 @@ from pretrain.tokenizer import DiscreteVAE, map_pixels
 from pretrain.tokenizer_training import (
     TokenizerTraining,
     kl_to_uniform,
+    l1_loss,
+    l2_loss,
     logit_laplace_loss,
     perplexity,
     relaxed_codes,
@@ -44,6 +46,34 @@ def test_logit_laplace__is_a_density():
     for value in pixels[::1000]:
         density.append(math.exp(-logit_laplace_loss(outputs, value.expand(1, 3, 1, 1)).item()))
     assert sum(density) * 1000 / 200_000 == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize(('loss', 'power'), [(l1_loss, 1), (l2_loss, 2)])
+def test_distance__plain_loop(loss, power):
+    outputs = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    pixels = map_pixels(torch.rand(2, 3, 3, 4, dtype=torch.float64))
+    total = 0.0
+    for b, c, y, x in torch.cartesian_prod(*(torch.arange(n) for n in pixels.shape)).tolist():
+        drawn = 1 / (1 + math.exp(-outputs[b, c, y, x].item()))
+        total += abs(drawn - pixels[b, c, y, x].item()) ** power
+    assert loss(outputs, pixels).item() == pytest.approx(total / 72, rel=1e-10)
+
+
+def test_reconstruction__each_loss_changes_the_result(model):
+    images, found = torch.rand(2, 3, 8, 12), {}
+    for name in ('logit_laplace', 'l2', 'l1'):
+        trained = TokenizerTraining(model.tokenizer, reconstruction=name)
+        torch.manual_seed(3)
+        found[name] = trained(images, mode='loss')['reconstruction'].item()
+    torch.manual_seed(3)
+    codes = relaxed_codes(model.tokenizer.logits(images), torch.tensor(1.0))
+    outputs, pixels = model.tokenizer.decoder(codes), map_pixels(images)
+    difference = 1 / (1 + (-outputs[:, :3]).exp()) - pixels
+    assert found['l2'] == pytest.approx((difference**2).mean().item(), rel=1e-5)
+    assert found['l1'] == pytest.approx(difference.abs().mean().item(), rel=1e-5)
+    assert len({round(value, 4) for value in found.values()}) == 3
+    with pytest.raises(ValueError, match="reconstruction='huber' is unknown: use one of logit_laplace, l2, l1"):
+        TokenizerTraining(model.tokenizer, reconstruction='huber')
 
 
 def test_kl__plain_sum():

@@ -90,6 +90,9 @@ def mistakes(crops, tmp_path):
     yield [*RANDOM, str(lacking)], 'only one has b, c (2 in all)'
     yield ['random', '--data-root', str(crops)], "'random' needs --variant and --img-size"
     yield ['nowhere.pth', '--data-root', str(crops)], 'nowhere.pth'
+    both = ['--protocols', 'knn', 'finetune', 'linear_full', '--pool', 'both']
+    yield [*RANDOM, str(crops), *both], '--pool both means nothing to finetune, linear_full: run that without --pool'
+    yield [*RANDOM, str(crops), '--protocols', 'layers', '--pool', 'mean'], '--pool mean means nothing to layers'
     broken = tmp_path / 'broken.pth'
     broken.write_bytes(b'no weights')
     yield [str(broken), '--data-root', str(crops)], 'broken.pth'

@@ -1,16 +1,19 @@
 """Protocols of tools/evaluate.py that train."""
 
+import argparse
 import json
 import os
 
 import pytest
 import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS
 
 from backbones.vit import PlainViT
 from pretrain.frozen import Description
 from tests.datasets import make_folders
 from tools.evaluate import main, parse_args
-from tools.full_runs import digest, model_of, model_options, recipe
+from tools.full_runs import TRAINED, digest, model_of, model_options, pool_options, recipe
 
 SHORT = [
     *(f'{part}_dataloader.num_workers=0' for part in ('train', 'val', 'test')),
@@ -18,6 +21,9 @@ SHORT = [
     'param_scheduler.0.end=1',
     'param_scheduler.1.begin=1',
     'train_cfg.max_epochs=2',
+    # One checkpoint, the last: writing them takes longest here.
+    'default_hooks.checkpoint.interval=2',
+    'default_hooks.checkpoint.save_best=None',
 ]
 BEIT = dict(variant='tiny', img_size=24, patch_size=8, rel_pos='shared_table', use_abs_pos=False, layer_scale=0.1)
 
@@ -37,8 +43,21 @@ def test_model_options__as_pretrained_but_for_the_table():
 )
 def test_recipe__by_protocol_and_variant(protocol, name):
     assert recipe(protocol, BEIT).name == f'{name}.py'
-    with pytest.raises(ValueError, match=f"{protocol} has no recipe for variant 'small'"):
-        recipe(protocol, dict(variant='small'))
+    with pytest.raises(ValueError, match=f"{protocol} has no recipe for variant 'giant'"):
+        recipe(protocol, dict(variant='giant'))
+
+
+@pytest.mark.parametrize('pool', ['mean', 'class'])
+@pytest.mark.parametrize('protocol', TRAINED)
+def test_pool_options__the_model_pools_so(protocol, pool):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    cfg = Config.fromfile(recipe(protocol, BEIT))
+    cfg.merge_from_dict(parser.parse_args(['--cfg-options', *pool_options(protocol, pool)]).cfg_options)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert model.pool == pool
+    assert pool_options(protocol, None) == []
 
 
 def test_model_of__random_needs_sizes():

@@ -12,7 +12,7 @@ from backbones.pyramid import SimpleFeaturePyramid
 from backbones.variants import VARIANTS
 from backbones.vit import PlainViT
 from tools.benches.claims import Bench, Claim, Finding
-from tools.benches.measure import alternate, check_equal, peak_mib, ratio, summary
+from tools.benches.measure import alternate, check_equal, count_flops, matmul_rate, peak_mib, ratio, summary
 from tools.benches.peers import vitdet_tensors
 
 WINDOW = 14
@@ -121,10 +121,16 @@ class Runs:
         torch.stack([each.float().square().mean() for each in maps]).sum().backward()
 
     def check(self) -> dict:
-        """Compare ours and the peer's maps before anything is timed."""
+        """Compare ours and the peer's maps before anything is timed, and count FLOPs on the way.
+
+        The peer's are counted, as its attention is written in matrix products; the mathematics is the same.
+        """
         tolerance = 5e-2 if self.case.bf16 else 1e-4
-        pairs = zip(self.forward('ours'), self.forward('peer'), strict=True)
-        return {'difference': max(check_equal(a, e, tolerance, 'maps of the pyramid') for a, e in pairs)}
+        expected: list[Tensor] = []
+        flops = count_flops(lambda: expected.extend(self.forward('peer')))
+        pairs = zip(self.forward('ours'), expected, strict=True)
+        difference = max(check_equal(a, e, tolerance, 'maps of the pyramid') for a, e in pairs)
+        return {'difference': difference, 'model_gflop_forward': round(flops / 1e9, 1)}
 
 
 def compare(case: Case, names: Sequence[str], step: str, seconds: float) -> tuple[dict, dict, dict]:
@@ -135,6 +141,11 @@ def compare(case: Case, names: Sequence[str], step: str, seconds: float) -> tupl
     memory = {name: peak_mib(call, case.device) for name, call in calls.items()}
     taken = alternate(calls, seconds, case.device)
     detail |= {name: summary(values) | {'peak_mib': round(memory[name])} for name, values in taken.items()}
+    rate = matmul_rate(case.device, torch.bfloat16 if case.bf16 else torch.float32) / 1e9
+    # Backward costs two products for each of forward.
+    work = detail['model_gflop_forward'] * (1 if step == 'forward' else 3)
+    detail['matmul_gflop_per_s'] = round(rate, 1)
+    detail['share_of_matmul_rate'] = {name: round(work / detail[name]['median_s'] / rate, 3) for name in names}
     return taken, memory, detail | {'image': [case.side, case.side], 'batch': 1}
 
 

@@ -1,7 +1,7 @@
 """Loss and score curves from what mmengine's runs leave on disk."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -21,13 +21,17 @@ def read_scalars(work_dir: Path) -> dict[str, Series]:
         name -> [(step, value), ...] with rising steps.
     """
     found: dict[str, dict[int, float]] = {}
-    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            for name, value in record.items():
-                if isinstance(value, int | float) and name != 'step':
-                    found.setdefault(name, {})[record['step']] = float(value)
+    for record in _records(work_dir):
+        for name, value in record.items():
+            if isinstance(value, int | float) and name != 'step':
+                found.setdefault(name, {})[record['step']] = float(value)
     return {name: sorted(values.items()) for name, values in found.items()}
+
+
+def _records(work_dir: Path) -> Iterator[dict]:
+    """Each line that the runs logged, the oldest first."""
+    for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        yield from map(json.loads, path.read_text().splitlines())
 
 
 def draw_curves(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> bytes:

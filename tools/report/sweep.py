@@ -49,16 +49,20 @@ def draw_sweep(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row]
     seeds = len({row.seed for row in measured})
     if seeds > 1:
         plot.set_title(f'mean and range of {seeds} seeds', fontsize=9)
-    plot.grid(alpha=0.25)
-    plot.spines[['top', 'right']].set_visible(False)
-    if len(axes) > 1 and lines:
-        plot.legend(frameon=False, fontsize=9)
+    _dress(plot, legend=len(axes) > 1 and bool(lines))
     figure.savefig(path, dpi=110)
 
 
 def short(axis: str) -> str:
     """Name of an option for a reader: ``model.decoder.depth`` is the decoder depth."""
     return axis.removeprefix('model.').replace('.', ' ').replace('_', ' ')
+
+
+def _dress(plot: Axes, legend: bool) -> None:
+    plot.grid(alpha=0.25)
+    plot.spines[['top', 'right']].set_visible(False)
+    if legend:
+        plot.legend(frameon=False, fontsize=9)
 
 
 def _draw_line(plot: Axes, runs: Sequence[tuple[float, float]], colour: str, label: str) -> None:

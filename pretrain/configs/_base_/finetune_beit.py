@@ -7,6 +7,7 @@ model = dict(
     backbone=dict(type='PlainViT', img_size=224, patch_size=16, rel_pos='table', use_abs_pos=False),
     num_classes=1000,
     pool='mean',
+    # Smoothing, erasing and RandAugment are MAE's: our choice where we know of no values of BEiT's own.
     augment=dict(mixup=0.8, cutmix=1.0, label_smoothing=0.1, erasing=0.25),
 )
 

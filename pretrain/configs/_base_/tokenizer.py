@@ -1,4 +1,4 @@
-"""Image tokenizer as published (arXiv 2102.12092, appendix A.2), on ImageNet instead of their images."""
+"""Image tokenizer after arXiv 2102.12092, appendix A.2, on ImageNet instead of their images; see tokenizer_base.py."""
 
 model = dict(
     type='TokenizerTraining',

@@ -1,0 +1,22 @@
+"""Mask R-CNN on PlainViT-small with deconvolutions and FPN on four maps, 1024 px; no published number.
+
+python tools/train.py det_configs/mask_rcnn_vit_small.py --pretrained work_dirs/mae_small/epoch_800.pth --amp
+For 64 images an iteration, such as 64 GPUs of 16 GB; the recipe is that of mask_rcnn_vit_base.py.
+"""
+
+_base_ = ['_base_/mask_rcnn.py', '_base_/coco_1024.py', '_base_/schedule_cosine.py', '_base_/runtime.py']
+
+__taps = (2, 5, 8, 11)
+__norm = dict(type='SyncBN')
+__windows = dict(window_size=16, global_blocks=__taps, rel_pos='decomposed')
+__weights = dict(type='PretrainedViT', checkpoint='work_dirs/mae_small/epoch_800.pth')
+__vit = dict(
+    type='PlainViT', variant='small', img_size=1024, out_indices=__taps, drop_path_rate=0.1, init_cfg=__weights
+)
+__fpn = dict(type='FPN', in_channels=[384] * 4, out_channels=256, num_outs=5, norm_cfg=__norm)
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=1024),
+    backbone=dict(**__vit, **__windows),
+    neck=[dict(type='DeconvPyramid', in_channels=384), __fpn],
+    roi_head=dict(bbox_head=dict(norm_cfg=__norm), mask_head=dict(norm_cfg=__norm)),
+)
