@@ -29,7 +29,7 @@ from tools.benches.claims import Bench
 from tools.benches.plan import plan
 from tools.benches.scale import scale_lines
 
-KINDS = ('pretrain', 'detect', 'segment', 'evaluate', 'optimizer')
+KINDS = ('pretrain', 'detect', 'segment', 'data', 'evaluate', 'optimizer')
 PACKAGES = (
     'torch',
     'torchvision',
