@@ -19,6 +19,7 @@ from pretrain.linear import LayerProbes, LinearProbe
 from pretrain.mae import MaskedAutoencoder
 from pretrain.online_probe import OnlineProbe
 from pretrain.optim import PretrainOptim
+from pretrain.shards import ShardedImages
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
 from pretrain.token_cache import CachedTokenImages
@@ -46,6 +47,7 @@ __all__ = [
     'OnlineProbe',
     'PretrainOptim',
     'SeedEachEpoch',
+    'ShardedImages',
     'SimMIM',
     'SpreadCodes',
     'StopOnNonFinite',
