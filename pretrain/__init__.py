@@ -7,7 +7,7 @@ from pretrain.accuracy import ClassAccuracy, LayerAccuracy
 from pretrain.beit import BEiTPretraining
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.classify import Classifier
-from pretrain.data import UnlabelledImages
+from pretrain.data import UnlabelledImages, flatten_repeats
 from pretrain.decoder import MAEDecoder
 from pretrain.denoise import DenoisingAutoencoder
 from pretrain.finetune_optim import FinetuneOptim
@@ -56,5 +56,6 @@ __all__ = [
     'TrainTransform',
     'UnlabelledImages',
     'WatchCodebook',
+    'flatten_repeats',
     'lars',
 ]

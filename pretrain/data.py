@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from mmengine.registry import DATASETS
+import torch
+from mmengine.registry import DATASETS, FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretrain.images import find_images
-from pretrain.reading import WorkerGenerator, path_array, read_next
+from pretrain.reading import WorkerGenerator, path_array, read_next, read_tensor
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
 
@@ -24,6 +25,9 @@ class UnlabelledImages(Dataset):
         crop_scale: least and greatest share of an image's area in a crop.
         crop: kind of crop, see `ViewMaker`, as the next.
         color_jitter: of these.
+        repeats: views of each decoded image, with crops and masks of their own: decoding is paid once for all. They lie
+            on an axis of their own, which ``collate_fn=dict(type='flatten_repeats')`` joins with the batch's, so that
+            a step sees ``batch_size * repeats`` views; scale the lr accordingly.
         token_size: side in pixels, or (height, width), of the second view of the crop for an image tokenizer:
             patches of the crop times the tokenizer's stride, 112 for 224 pixels in patches of 16.
 
@@ -42,7 +46,11 @@ class UnlabelledImages(Dataset):
         crop: str = 'random',
         color_jitter: float = 0.0,
         token_size: int | tuple[int, int] | None = None,
+        repeats: int = 1,
     ) -> None:
+        if repeats < 1:
+            raise ValueError(f'repeats={repeats} is below 1')
+        self.repeats = repeats
         self.paths = path_array(find_images(data_root))
         token_pair = None if token_size is None else pair(token_size)
         self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
@@ -54,9 +62,20 @@ class UnlabelledImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Read one image and draw its views, RGB: ``inputs`` uint8 (3, height, width), and ``token_inputs``.
 
+        With ``repeats`` R above 1, (R, 3, height, width).
+
         Raises:
             ValueError: not a single file of the dataset can be read.
         """
         generator = self.randomness()
-        views, _ = read_next(self.paths, index, lambda path: self.make_views.from_file(path, generator))
-        return views
+        if self.repeats == 1:
+            views, _ = read_next(self.paths, index, lambda path: self.make_views.from_file(path, generator))
+            return views
+        image, _ = read_next(self.paths, index, read_tensor)
+        return torch.utils.data.default_collate([self.make_views(image, generator) for _ in range(self.repeats)])
+
+
+@FUNCTIONS.register_module()
+def flatten_repeats(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Collate samples of R views each to (B * R, 3, H, W), the views of an image together."""
+    return {name: value.flatten(0, 1) for name, value in torch.utils.data.default_collate(samples).items()}

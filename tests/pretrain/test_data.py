@@ -7,7 +7,9 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pretrain.data import UnlabelledImages
+from pretrain import data
+from pretrain.data import UnlabelledImages, flatten_repeats
+from pretrain.reading import read_tensor
 
 
 def write_images(root, count, size=(30, 40)):
@@ -124,3 +126,30 @@ def test_main_process__torch_seed_decides(tmp_path):
     batches = loader(UnlabelledImages(str(write_images(tmp_path, 8)), crop_size=16), workers=0)
     assert torch.equal(epoch(batches, 1), epoch(batches, 1))
     assert not torch.equal(epoch(batches, 1), epoch(batches, 2))
+
+
+def test_dataset__repeats_are_views_of_one_image(tmp_path, monkeypatch):
+    write_images(tmp_path, 3)
+    dataset = UnlabelledImages(str(tmp_path), crop_size=16, repeats=4)
+    reads = []
+    monkeypatch.setattr(data, 'read_tensor', lambda path: reads.append(path) or read_tensor(path))
+    torch.manual_seed(7)
+    views = dataset[1]['inputs']
+    assert len(reads) == 1
+    image = read_tensor(reads[0])
+    torch.manual_seed(7)
+    expected = [dataset.make_views(image)['inputs'] for _ in range(4)]
+    assert all(torch.equal(view, one) for view, one in zip(views, expected, strict=True))
+    assert not torch.equal(views[0], views[1])
+
+
+def test_flatten_repeats__views_of_an_image_stay_together():
+    samples = [{'inputs': torch.full((3, 3, 2, 4), index)} for index in range(5)]
+    batch = flatten_repeats(samples)['inputs']
+    assert batch.shape == (15, 3, 2, 4)
+    assert batch[:, 0, 0, 0].tolist() == [index // 3 for index in range(15)]
+
+
+def test_dataset__repeats_below_one(tmp_path):
+    with pytest.raises(ValueError, match='repeats=0 is below 1'):
+        UnlabelledImages(str(write_images(tmp_path, 1)), repeats=0)
