@@ -129,6 +129,8 @@ def _dataset_paths(dataset: dict[str, Any]) -> Iterator[Path]:
     roots = dataset.get('data_root') or ''
     prefixes = (dataset.get('data_prefix') or {}).values()
     for root in [roots] if isinstance(roots, str) else roots:
+        if '://' in root:
+            continue  # an address, of shards
         below = [name for name in (dataset.get('ann_file'), *prefixes) if name]
         yield from (Path(root) / name for name in below or [''])
 

@@ -112,6 +112,14 @@ def test_use_bf16__plain_wrapper_only():
         use_bf16(read_config(SEG, {'optim_wrapper.type': 'ApexOptimWrapper'}))
 
 
+def test_check_data__addresses_are_left_to_the_data_set():
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(data_root='https://example.org/shards'))))
+    check_data(cfg, ('train',))
+    cfg.train_dataloader.dataset.data_root = 'no/shards'
+    with pytest.raises(UsageError, match='train data no/shards: there is no such'):
+        check_data(cfg, ('train',))
+
+
 @pytest.mark.parametrize(
     ('path', 'parts'),
     [(SEG, ['backbone', 'neck']), (SEG.parents[1] / 'pretrain' / 'configs' / 'mae_tiny.py', ['losses'])],
