@@ -13,7 +13,7 @@ from tools.benches.detect import Case, build_ours
 from tools.benches.measure import alternate, peak_mib, summary
 
 SIDES = (256, 512, 768, 1024)
-DETECTORS = ('tiny', 'small', 'base', 'large')
+DETECTORS = ('tiny', 'small', 'base')
 PRETRAINED = ('tiny', 'small', 'base', 'large')
 BATCH = 4
 
