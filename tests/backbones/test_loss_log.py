@@ -54,7 +54,7 @@ def train(folder, runtime_info, wrapper='BF16OptimWrapper', interval=2):
             checkpoint=dict(type='CheckpointHook', interval=1),
         ),
         default_scope='mmengine',
-        experiment_name=f'{folder.name}',
+        experiment_name=f'{folder.parent.name}_{folder.name}',
         log_level='ERROR',
     )
     runner.train()

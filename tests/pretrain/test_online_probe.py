@@ -57,7 +57,7 @@ def runner_for(folder, work_dir, hooks, epochs=3):
             'param_scheduler.0.end': 1,
             'param_scheduler.1.begin': 1,
             'default_hooks.logger.interval': 1,
-            'experiment_name': work_dir.name,
+            'experiment_name': f'{work_dir.parent.name}_{work_dir.name}',
         }
     )
     cfg.model.encoder.variant = dict(embed_dim=24, depth=2, num_heads=3)

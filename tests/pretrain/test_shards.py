@@ -132,7 +132,7 @@ def run(packed, work_dir, epochs, **changes):
             'param_scheduler.1.begin': 1,
             'param_scheduler.1.end': 2,
             'default_hooks.checkpoint.interval': 1,
-            'experiment_name': work_dir.name,
+            'experiment_name': f'{work_dir.parent.name}_{work_dir.name}',
             **changes,
         }
     )

@@ -20,7 +20,7 @@ def test_loading__row_and_threads_restored(monkeypatch):
     detail = row['detail']
     assert detail['source'] == 'drawn' and detail['images'] == 2
     assert 0 <= detail['mean_difference'] <= detail['largest_difference'] < 1
-    assert row['measured'] == pytest.approx(detail['peer']['median_s'] / detail['ours']['median_s'], rel=0.02)
+    assert row['measured'] == pytest.approx(detail['peer']['median_s'] / detail['ours']['median_s'], rel=0.1)
 
 
 def test_real_files__those_of_about_450_pixels(tmp_path, monkeypatch):
