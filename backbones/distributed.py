@@ -1,8 +1,10 @@
-"""Data parallelism whose graph is the same in every iteration."""
+"""Data parallelism whose graph is the same in every iteration, and how a process takes leave of the others."""
 
+import gc
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch.distributed
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
@@ -38,3 +40,16 @@ class StaticDDP(MMDistributedDataParallel):
         The sum stays exact, as averaging a part early changes nothing.
         """
         return super().no_sync() if self.graph_known else nullcontext()
+
+
+def leave_group() -> None:
+    """Leave the process group, if there is one, once every process is done: the end of a command that succeeded.
+
+    A gloo thread that lets go of its last tensor while Python shuts down aborts the process (PyTorch issue 190489).
+    Its threads end with the group, once nothing holds that. Not for commands that failed: this waits for the others.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    gc.collect()  # runner, hooks and wrapped model refer to each other, and to the group

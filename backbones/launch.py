@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from backbones.checkpoint import load_pretrained
+from backbones.distributed import leave_group
 
 # Read by mmengine beside the arguments of its Runner.
 EXTRA_KEYS = {
@@ -41,6 +42,7 @@ def run_command(command: Callable[[], None]) -> None:
     except UsageError as error:
         print(f'error: {error}', file=sys.stderr)
         raise SystemExit(2) from error
+    leave_group()
 
 
 def read_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:

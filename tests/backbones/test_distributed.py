@@ -1,13 +1,14 @@
 """StaticDDP in a group of one; two processes are in tests/end_to_end/test_processes.py."""
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
 from backbones import StaticDDP
-from tests.backbones.openmmlab.tiny import Model
+from tests.backbones.openmmlab.tiny import Model, run_python
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='a group of CPUs')
 
@@ -41,3 +42,34 @@ def test_static_ddp__accumulates_from_the_first_iteration(group):
     plain.train_step({'x': batch}, OptimWrapper(torch.optim.SGD(plain.parameters(), lr=0.5)))
     for name, value in plain.named_parameters():
         torch.testing.assert_close(model.module.get_parameter(name), value)
+
+
+LEAVE = """
+import os
+import torch
+from mmengine.dist import init_dist
+from mmengine.optim import OptimWrapper
+from backbones.distributed import StaticDDP, leave_group
+from tests.backbones.openmmlab.tiny import Model
+
+def gloo():
+    return sum('gloo' in open(f'/proc/self/task/{task}/comm').read() for task in os.listdir('/proc/self/task'))
+
+init_dist('pytorch', backend='gloo', init_method='file://GROUP', rank=0, world_size=1)
+model = StaticDDP(Model())
+model.train_step({'x': torch.ones(2, 3)}, OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.5)))
+before = gloo()
+model = None
+leave_group()
+leave_group()
+print('threads', before > 0, gloo())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='reads the names of threads from /proc')
+def test_leave_group__ends_the_threads_that_could_abort_python(tmp_path):
+    """A second call finds no group, and does nothing."""
+    environment = dict(RANK='0', LOCAL_RANK='0', CUDA_VISIBLE_DEVICES='-1')
+    status, output = run_python(LEAVE.replace('GROUP', f'{tmp_path}/group'), **environment)
+    assert (status, output.splitlines()[-1]) == (0, 'threads True 0'), output

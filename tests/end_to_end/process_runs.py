@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size
+from mmengine.dist import all_gather_object, all_reduce, get_rank, get_world_size, init_dist
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 import backbones  # noqa: F401
 import pretrain  # noqa: F401
+from backbones.distributed import leave_group
 from backbones.layers import Mlp
 from pretrain import MaskedAutoencoder
 
@@ -241,5 +242,6 @@ def two_processes(root, wrappers):
 
 
 if __name__ == '__main__':
-    torch.distributed.init_process_group('gloo')
+    init_dist('pytorch', backend='gloo')
     two_processes(Path(sys.argv[1]), sys.argv[2:])
+    leave_group()

@@ -14,6 +14,7 @@ from tests.backbones.openmmlab.tiny import Model, build, run_python
 TWO_PROCESSES = """
 import backbones
 import torch
+from backbones.distributed import leave_group
 from mmengine.dist import all_gather, get_rank
 from tests.backbones.openmmlab.tiny import Model, NumpyScore, build
 
@@ -25,6 +26,8 @@ weights = all_gather(runner.model.module.line.weight.detach())
 assert len(weights) == 2 and torch.equal(*weights), weights
 if get_rank() == 0:
     print('backend', torch.distributed.get_backend(), 'evaluated', metric.count, 'iterations', runner.iter)
+del runner
+leave_group()
 """
 
 
