@@ -60,6 +60,11 @@ def patches_at(images: Tensor, places: Tensor, patch_size: int) -> Tensor:
     return pieces[torch.arange(batch, device=images.device)[:, None], places // columns, places % columns]
 
 
+def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """Pick the tokens (B, L, D) at the places ``index`` (B, K): (B, K, D)."""
+    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
 class Attention(nn.Module):
     """Multi-head self-attention: PyTorch's fused kernel, or with decomposed relative positions `backbones.attend`.
 
@@ -104,14 +109,23 @@ class Attention(nn.Module):
             self.relative_position_bias_table = nn.Parameter(torch.zeros(table_rows(table_grid), num_heads))
             self.table_bias = TableBias(table_grid)
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        grid: tuple[int, int] | None = None,
+        bias: Tensor | None = None,
+        queries: Tensor | None = None,
+    ) -> Tensor:
         """Attend among tokens (B, N, D).
 
         Args:
             tokens: N = H * W of them, with BEiT's table one more where there is a class token, first.
             grid: (H, W), needed with relative positions.
             bias: (heads, N, N) to add to the logits of a layer without relative positions of its own.
+            queries: (B, M, D), some of the tokens, to attend for these alone: (B, M, D), without positions or bias.
         """
+        if queries is not None:
+            return self._attend_for(queries, tokens)
         batch, length, dim = tokens.shape
         # (B, N, 3 D) -> (3, B, heads, N, d)
         qkv = self.qkv(tokens).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -127,6 +141,19 @@ class Attention(nn.Module):
             mask = None if bias is None else bias.to(query.dtype)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         # (B, heads, N, d) -> (B, N, D)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+    def _attend_for(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        assert not self.has_rel_pos and self.table_grid is None, 'relative positions need every token'
+        batch, length, dim = queries.shape
+        weights, biases = self.qkv.weight.split([dim, 2 * dim]), self.qkv.bias.split([dim, 2 * dim])
+        # (B, M, D) -> (B, heads, M, d)
+        query = F.linear(queries, weights[0], biases[0]).reshape(batch, length, self.num_heads, -1).transpose(1, 2)
+        # (B, N, 2 D) -> (2, B, heads, N, d)
+        pairs = F.linear(tokens, weights[1], biases[1]).reshape(batch, tokens.shape[1], 2, self.num_heads, -1)
+        key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        # (B, heads, M, d) -> (B, M, D)
         return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
 
     def _way(self, query: Tensor, grid: tuple[int, int]) -> str:
@@ -198,6 +225,22 @@ class Block(nn.Module):
         """Map tokens (B, N, D) to (B, N, D); ``grid`` and ``bias`` as in `Attention`, ``grid`` for windows too."""
         tokens = tokens + self.drop_path(_scaled(self.gamma_1, self.attend(self.norm1(tokens), grid, bias)))
         return tokens + self.drop_path(_scaled(self.gamma_2, self.mlp(self.norm2(tokens))))
+
+    def forward_at(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Give what `forward` gives at some places, and compute no more; without windows and relative positions.
+
+        Args:
+            tokens: (B, N, D).
+            places: int64 (B, M), each in 0 ... N - 1.
+
+        Returns:
+            (B, M, D).
+        """
+        assert not self.window_size, 'windows need every token'
+        normed, picked = self.norm1(tokens), gather_tokens(tokens, places)
+        mixed = self.attn(normed, queries=gather_tokens(normed, places))
+        picked = picked + self.drop_path(_scaled(self.gamma_1, mixed))
+        return picked + self.drop_path(_scaled(self.gamma_2, self.mlp(self.norm2(picked))))
 
     def attend(self, tokens: Tensor, grid: tuple[int, int] | None, bias: Tensor | None = None) -> Tensor:
         """Attend globally or inside windows; tokens (B, N, D) are normalised already."""

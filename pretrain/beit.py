@@ -9,11 +9,10 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from backbones.layers import Block
+from backbones.layers import Block, gather_tokens
 from backbones.vit import PlainViT
 from pretrain.mask_tokens import encode_masked
 from pretrain.masked_model import MaskedImageModel
-from pretrain.masking import gather_tokens
 from pretrain.targets import Target
 
 # Of the paper's code, for all weights but the residual branches' last layers.

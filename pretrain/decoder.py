@@ -6,9 +6,8 @@ Letters: B batch, H, W grid in patches, L = H * W patches, K visible, M wanted o
 import torch
 from torch import Tensor, nn
 
-from backbones.layers import LAYER_NORM_EPS, Block
+from backbones.layers import LAYER_NORM_EPS, Block, gather_tokens
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
-from pretrain.masking import gather_tokens
 
 
 class MAEDecoder(nn.Module):
@@ -59,7 +58,7 @@ class MAEDecoder(nn.Module):
             latent: (B, 1 + K, D), class token first.
             index: int64 (B, K), places of the visible tokens in the grid.
             grid: (H, W).
-            wanted: int64 (B, M), places of the patches to predict; the last layer runs on these alone.
+            wanted: int64 (B, M), places of the patches to predict: the last block and layer run for these alone.
 
         Returns:
             (B, M, out_dim).
@@ -71,6 +70,8 @@ class MAEDecoder(nn.Module):
         places = places.scatter(1, index[:, :, None].expand(-1, -1, width), tokens[:, 1:])
         # (B, 1, E) and (B, L, E) -> (B, 1 + L, E); float32 positions keep the residual stream in float32 under autocast
         tokens = torch.cat([tokens[:, :1], places], dim=1) + resample_pos_embed(self.pos_embed, self.grid, grid)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.pred(self.norm(gather_tokens(tokens[:, 1:], wanted)))
+        wanted = wanted + 1  # behind the class token
+        tokens = self.blocks[-1].forward_at(tokens, wanted) if len(self.blocks) else gather_tokens(tokens, wanted)
+        return self.pred(self.norm(tokens))

@@ -1,7 +1,7 @@
-"""Masks as pure functions: draw, look up the visible patches, gather them.
+"""Masks as pure functions: draw them, look up the visible and the masked patches.
 
 A mask is a bool tensor (B, L), True = masked, in every file. It is drawn before the class token is put in front.
-Letters: B batch, L patches, K visible patches, D width.
+Letters: B batch, L patches, K visible patches.
 """
 
 import torch
@@ -171,8 +171,3 @@ def split_places(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
     """
     places = mask.to(torch.uint8).argsort(dim=1, stable=True)
     return places[:, :visible], places[:, visible:]
-
-
-def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """Pick the tokens (B, L, D) at the places ``index`` (B, K): (B, K, D)."""
-    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))

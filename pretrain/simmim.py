@@ -7,10 +7,10 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from backbones.layers import gather_tokens
 from backbones.vit import PlainViT
 from pretrain.mask_tokens import encode_masked
 from pretrain.masked_model import MaskedImageModel, pixel_target
-from pretrain.masking import gather_tokens
 from pretrain.targets import Target
 
 

@@ -1,8 +1,18 @@
+import copy
+
 import pytest
 import torch
 
-from backbones.layers import Attention, Block, PatchEmbed, patches_at, window_partition, window_unpartition
-from tests.helpers import randomise
+from backbones.layers import (
+    Attention,
+    Block,
+    PatchEmbed,
+    gather_tokens,
+    patches_at,
+    window_partition,
+    window_unpartition,
+)
+from tests.helpers import randomise, relative_error
 
 
 def test_patch_embed__plain_loop_with_padding():
@@ -125,3 +135,43 @@ def test_patch_embed__project_is_the_convolution():
     everywhere = torch.arange(6).expand(2, -1)
     expected = embed(images).flatten(2).transpose(1, 2)
     torch.testing.assert_close(embed.project(patches_at(images, everywhere, 8)), expected, atol=1e-10, rtol=0)
+
+
+def test_gather_tokens__the_visible_ones():
+    tokens = torch.randn(2, 5, 3)
+    index = torch.tensor([[4, 0], [1, 2]])
+    gathered = gather_tokens(tokens, index)
+    assert gathered.shape == (2, 2, 3)
+    for sample, row in enumerate(index.tolist()):
+        for place, source in enumerate(row):
+            assert torch.equal(gathered[sample, place], tokens[sample, source])
+
+
+def test_block__forward_at_is_forward_at_these_places():
+    """Values and gradients, for places that differ from sample to sample and repeat; B != N != M, with layer scale."""
+    block = randomise(Block(24, 4, layer_scale=0.1)).double()
+    tokens = torch.randn(3, 11, 24, dtype=torch.float64, requires_grad=True)
+    places = torch.tensor([[0, 4, 4, 10], [1, 2, 3, 9], [10, 8, 0, 5]])
+    weights = torch.randn(3, 4, 24, dtype=torch.float64)
+    inputs = [tokens, *block.parameters()]
+    expected = gather_tokens(block(tokens), places)
+    actual = block.forward_at(tokens, places)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+    slopes = [torch.autograd.grad((result * weights).sum(), inputs) for result in (actual, expected)]
+    for ours, plain in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-10)
+
+
+def test_block__forward_at_in_bf16_is_as_near_to_float64():
+    block, tokens = randomise(Block(24, 4)), torch.randn(2, 50, 24)
+    places = torch.tensor([[0, 4, 40], [1, 2, 49]])
+    truth = gather_tokens(copy.deepcopy(block).double()(tokens.double()), places)
+    with torch.autocast('cpu', torch.bfloat16):
+        ours, plain = block.forward_at(tokens, places), gather_tokens(block(tokens), places)
+    assert relative_error(ours.double(), truth) <= 1.05 * relative_error(plain.double(), truth)
+
+
+@pytest.mark.parametrize('options', [dict(window_size=2), dict(rel_pos_grid=(2, 3)), dict(table_grid=(2, 3))])
+def test_block__forward_at_needs_tokens_without_a_grid(options):
+    with pytest.raises(AssertionError, match='need every token'):
+        Block(24, 4, **options).forward_at(torch.randn(1, 6, 24), torch.tensor([[0]]))

@@ -5,7 +5,6 @@ from pretrain.masking import (
     MASK_KINDS,
     block_mask,
     draw_mask,
-    gather_tokens,
     grid_mask,
     masked_count,
     random_mask,
@@ -162,16 +161,6 @@ def test_split_places__long_masks_stay_in_order():
     mask = random_mask(3, 400, 0.6)
     expected = [[place for place in range(400) if not row[place]] for row in mask.tolist()]
     assert split_places(mask, 160)[0].tolist() == expected
-
-
-def test_gather_tokens__the_visible_ones():
-    tokens = torch.randn(2, 5, 3)
-    index = torch.tensor([[4, 0], [1, 2]])
-    gathered = gather_tokens(tokens, index)
-    assert gathered.shape == (2, 2, 3)
-    for sample, row in enumerate(index.tolist()):
-        for place, source in enumerate(row):
-            assert torch.equal(gathered[sample, place], tokens[sample, source])
 
 
 def test_visible_count__the_number_common_to_all():
