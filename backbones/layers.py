@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from backbones.attend import WAYS, attend, choose_way
+from backbones.linear import Linear, linear
 from backbones.rel_pos import relative_terms
 from backbones.rel_pos_table import TableBias, table_rows
 
@@ -39,7 +40,7 @@ class PatchEmbed(nn.Module):
 
     def project(self, patches: Tensor) -> Tensor:
         """Map patches (..., C, p, p) to tokens (..., D): the convolution as one matrix product."""
-        return F.linear(patches.flatten(-3), self.proj.weight.flatten(1), self.proj.bias)
+        return linear(patches.flatten(-3), self.proj.weight.flatten(1), self.proj.bias)
 
 
 def patches_at(images: Tensor, places: Tensor, patch_size: int) -> Tensor:
@@ -97,8 +98,8 @@ class Attention(nn.Module):
             raise ValueError(f"attention={way!r} is unknown: use 'auto', {', '.join(map(repr, WAYS))}")
         self.way = way
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.has_rel_pos = rel_pos_grid is not None
         if rel_pos_grid is not None:
             head_dim = dim // num_heads
@@ -148,9 +149,9 @@ class Attention(nn.Module):
         batch, length, dim = queries.shape
         weights, biases = self.qkv.weight.split([dim, 2 * dim]), self.qkv.bias.split([dim, 2 * dim])
         # (B, M, D) -> (B, heads, M, d)
-        query = F.linear(queries, weights[0], biases[0]).reshape(batch, length, self.num_heads, -1).transpose(1, 2)
+        query = linear(queries, weights[0], biases[0]).reshape(batch, length, self.num_heads, -1).transpose(1, 2)
         # (B, N, 2 D) -> (2, B, heads, N, d)
-        pairs = F.linear(tokens, weights[1], biases[1]).reshape(batch, tokens.shape[1], 2, self.num_heads, -1)
+        pairs = linear(tokens, weights[1], biases[1]).reshape(batch, tokens.shape[1], 2, self.num_heads, -1)
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value)
         # (B, heads, M, d) -> (B, M, D)
@@ -167,8 +168,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, dim)
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (..., D) to (..., D)."""

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from backbones.layers import Block, gather_tokens
+from backbones.linear import Linear
 from backbones.vit import PlainViT
 from pretrain.mask_tokens import encode_masked
 from pretrain.masked_model import MaskedImageModel
@@ -47,7 +48,7 @@ class BEiTPretraining(MaskedImageModel):
     ) -> None:
         super().__init__(encoder, target, mask, mask_ratio, data_preprocessor)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.encoder.embed_dim))
-        self.head = nn.Linear(self.encoder.embed_dim, self.target_size)
+        self.head = Linear(self.encoder.embed_dim, self.target_size)
         init_beit(self.encoder)
         for weight in (self.mask_token, self.head.weight):
             nn.init.trunc_normal_(weight, std=STD, a=-STD, b=STD)

@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from backbones.layers import LAYER_NORM_EPS
+from backbones.linear import Linear
 from backbones.vit import PlainViT
 from pretrain.batch_augment import BatchAugment
 from pretrain.features import check_plain, check_pool, pooled_features
@@ -51,7 +52,7 @@ class Classifier(BaseModel):
         self.pool = pool
         width = self.backbone.embed_dim
         self.fc_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS) if pool == 'mean' else nn.Identity()
-        self.head = nn.Linear(width, num_classes)
+        self.head = Linear(width, num_classes)
         nn.init.trunc_normal_(self.head.weight, std=head_std)
         nn.init.zeros_(self.head.bias)
         self.augment = BatchAugment(num_classes, **(augment or {}))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.layers import LAYER_NORM_EPS, Block, gather_tokens
+from backbones.linear import Linear
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed
 
 
@@ -35,12 +36,12 @@ class MAEDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.grid = grid
-        self.embed = nn.Linear(in_dim, embed_dim)
+        self.embed = Linear(in_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.register_buffer('pos_embed', sincos_pos_embed(embed_dim, grid))
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
-        self.pred = nn.Linear(embed_dim, out_dim)
+        self.pred = Linear(embed_dim, out_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -72,6 +73,11 @@ class MAEDecoder(nn.Module):
         tokens = torch.cat([tokens[:, :1], places], dim=1) + resample_pos_embed(self.pos_embed, self.grid, grid)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
-        wanted = wanted + 1  # behind the class token
-        tokens = self.blocks[-1].forward_at(tokens, wanted) if len(self.blocks) else gather_tokens(tokens, wanted)
-        return self.pred(self.norm(tokens))
+        return self.pred(self.norm(self._end(tokens, wanted + 1)))
+
+    def _end(self, tokens: Tensor, places: Tensor) -> Tensor:
+        if not len(self.blocks):
+            return gather_tokens(tokens, places)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        return last.forward_at(tokens, places)

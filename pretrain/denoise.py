@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from backbones.linear import Linear
 from backbones.vit import PlainViT
 from pretrain.masked_model import PretrainingModel, per_image, pixel_target
 from pretrain.patches import image_grid
@@ -41,7 +42,7 @@ class DenoisingAutoencoder(PretrainingModel):
         if noise <= 0:
             raise ValueError(f'noise={noise} leaves nothing to learn: use a deviation above 0')
         self.noise = noise
-        self.head = nn.Linear(self.encoder.embed_dim, self.target_size)
+        self.head = Linear(self.encoder.embed_dim, self.target_size)
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """See `PretrainingModel.losses`; every patch counts."""

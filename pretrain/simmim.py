@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from backbones.layers import gather_tokens
+from backbones.linear import Linear
 from backbones.vit import PlainViT
 from pretrain.mask_tokens import encode_masked
 from pretrain.masked_model import MaskedImageModel, pixel_target
@@ -45,7 +46,7 @@ class SimMIM(MaskedImageModel):
     ) -> None:
         super().__init__(encoder, pixel_target(norm_pix, target, loss), mask, mask_ratio, data_preprocessor)
         self.mask_token = nn.Parameter(torch.empty(1, 1, self.encoder.embed_dim).normal_(std=0.02))
-        self.head = nn.Linear(self.encoder.embed_dim, self.target_size)
+        self.head = Linear(self.encoder.embed_dim, self.target_size)
 
     def predict_patches(self, images: Tensor, mask: Tensor, visible: int, places: Tensor) -> Tensor:
         """See `MaskedImageModel.predict_patches`."""

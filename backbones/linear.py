@@ -1,0 +1,77 @@
+"""A linear layer by the faster of two exact kernels: the BLAS's matrix product, or oneDNN's 1x1 convolution.
+
+PyTorch's linear layers in float32 on a CPU run in MKL, which has no AVX-512 code for AMD's processors; oneDNN, which
+runs PyTorch's convolutions, has. On an EPYC with AVX-512 the convolution makes twice the FLOP/s, forward and backward,
+from about 2^25 products on (docs/speed.md). Everywhere else, and in bf16 and on GPUs, this is `torch.nn.Linear`.
+"""
+
+import functools
+import os
+import platform
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Overrides what `conv_wanted` would choose.
+SWITCH = 'DENSE_MAE_LINEAR'
+CHOICES = ('', 'conv', 'matmul')
+# Below, the call costs more than the convolution gains.
+LEAST_PRODUCTS = 2**25
+CPU_INFO = Path('/proc/cpuinfo')
+
+
+def cpu_vendor() -> str:
+    """What the processor says of its maker, such as 'AuthenticAMD' somewhere in a longer text; may be empty."""
+    return CPU_INFO.read_text().split('flags')[0] if CPU_INFO.is_file() else platform.processor()
+
+
+@torch.compiler.assume_constant_result
+def conv_wanted() -> bool:
+    """Whether large products run as convolutions on this CPU; ``DENSE_MAE_LINEAR=conv`` or ``matmul`` decides instead.
+
+    Raises:
+        ValueError: the variable holds something else.
+    """
+    return _decide()
+
+
+@functools.cache
+def _decide() -> bool:
+    choice = os.environ.get(SWITCH, '')
+    if choice not in CHOICES:
+        raise ValueError(f'{SWITCH}={choice}: choose conv or matmul')
+    if choice or not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return choice == 'conv'
+    return torch.backends.cpu.get_cpu_capability().startswith('AVX512') and 'AuthenticAMD' in cpu_vendor()
+
+
+def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Map (..., I) to (..., O): ``tokens @ weight.T + bias``.
+
+    Args:
+        tokens: (..., I).
+        weight: (O, I).
+        bias: (O,).
+    """
+    if not (tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight)):
+        return F.linear(tokens, weight, bias)
+    # (..., I) -> (1, I, 1, N): an image one pixel high, its channels last in memory, so that nothing is copied
+    row = tokens.reshape(1, 1, -1, tokens.shape[-1]).permute(0, 3, 1, 2)
+    mixed = F.conv2d(row, weight[:, :, None, None], bias)
+    # (1, O, 1, N) -> (..., O)
+    return mixed.permute(0, 2, 3, 1).reshape(*tokens.shape[:-1], -1)
+
+
+def _large_float32(tokens: Tensor, weight: Tensor) -> bool:
+    plain = tokens.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled('cpu')
+    return plain and tokens.numel() * weight.shape[0] >= LEAST_PRODUCTS
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` by `linear`: same parameters, same initial values."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        return linear(tokens, self.weight, self.bias)
