@@ -55,8 +55,13 @@ def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: (O, I).
         bias: (O,).
     """
-    if not (tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight)):
-        return F.linear(tokens, weight, bias)
+    if tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight):
+        return conv_linear(tokens, weight, bias)
+    return F.linear(tokens, weight, bias)
+
+
+def conv_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Do as `linear` by a convolution, whatever the processor."""
     # (..., I) -> (1, I, 1, N): an image one pixel high, its channels last in memory, so that nothing is copied
     row = tokens.reshape(1, 1, -1, tokens.shape[-1]).permute(0, 3, 1, 2)
     mixed = F.conv2d(row, weight[:, :, None, None], bias)
