@@ -1,8 +1,8 @@
 """A linear layer by the faster of two exact kernels: the BLAS's matrix product, or oneDNN's 1x1 convolution.
 
-PyTorch's linear layers in float32 on a CPU run in MKL, which has no AVX-512 code for AMD's processors; oneDNN, which
-runs PyTorch's convolutions, has. On an EPYC with AVX-512 the convolution makes twice the FLOP/s, forward and backward,
-from about 2^25 products on (docs/speed.md). Everywhere else, and in bf16 and on GPUs, this is `torch.nn.Linear`.
+PyTorch's linear layers in float32 on a CPU run in MKL, its convolutions in oneDNN. On an AMD EPYC with AVX-512 oneDNN
+makes twice MKL's FLOP/s, forward and backward, for large products (``tools/benchmark_linear.py``, docs/speed.md).
+Everywhere else, and in bf16 and on GPUs, this is `torch.nn.Linear`.
 """
 
 import functools
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 # Overrides what `conv_wanted` would choose.
 SWITCH = 'DENSE_MAE_LINEAR'
 CHOICES = ('', 'conv', 'matmul')
-# Below, the call costs more than the convolution gains.
+# Below, the call costs more than the convolution gains; and few tokens do not pay for bringing the weights into
+# oneDNN's order.
 LEAST_PRODUCTS = 2**25
+LEAST_TOKENS = 128
 CPU_INFO = Path('/proc/cpuinfo')
 
 
@@ -70,8 +72,9 @@ def conv_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 
 def _large_float32(tokens: Tensor, weight: Tensor) -> bool:
-    plain = tokens.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled('cpu')
-    return plain and tokens.numel() * weight.shape[0] >= LEAST_PRODUCTS
+    outputs, inputs = weight.shape
+    large = tokens.numel() >= LEAST_TOKENS * inputs and tokens.numel() * outputs >= LEAST_PRODUCTS
+    return large and tokens.dtype is weight.dtype is torch.float32 and not torch.is_autocast_enabled('cpu')
 
 
 class Linear(nn.Linear):

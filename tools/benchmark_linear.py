@@ -6,14 +6,18 @@ The kernels take turns on the same inputs, after their outputs were compared. Th
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.linear import LEAST_PRODUCTS, conv_linear, conv_wanted
+from backbones.linear import LEAST_PRODUCTS, LEAST_TOKENS, conv_linear, conv_wanted
 from tools.benches.measure import alternate, check_equal
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -71,7 +75,8 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=2.0, help='for each layer and number of tokens')
     args = parser.parse_args()
     print(f'torch {torch.__version__}, {torch.get_num_threads()} thread(s), float32; GFLOP/s matmul -> conv')
-    print(f'from {LEAST_PRODUCTS} products on, this machine takes {"conv" if conv_wanted() else "matmul"}')
+    kernel = 'conv' if conv_wanted() else 'matmul'
+    print(f'from {LEAST_TOKENS} tokens and {LEAST_PRODUCTS} products on, this machine takes {kernel}')
     for tokens in args.tokens:
         for name, size in layers(args.width).items():
             found = rates(tokens, size, args.seconds)

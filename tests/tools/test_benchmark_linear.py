@@ -25,7 +25,7 @@ def test_main__a_line_per_layer(monkeypatch, capsys):
     monkeypatch.setattr('sys.argv', ['benchmark_linear', '--width', '8', '--tokens', '3', '7', '--seconds', '0.01'])
     benchmark_linear.main()
     lines = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r'from 33554432 products on, this machine takes (conv|matmul)', lines[1])
+    assert re.fullmatch(r'from 128 tokens and 33554432 products on, this machine takes (conv|matmul)', lines[1])
     assert [line.split()[0::2][:1] + line.split()[2:3] for line in lines[2:]] == [
         [tokens, name] for tokens in ('3', '7') for name in ('qkv', 'proj', 'fc1', 'fc2')
     ]
