@@ -123,14 +123,9 @@ class Attention(nn.Module):
             tokens: N = H * W of them, with BEiT's table one more where there is a class token, first.
             grid: (H, W), needed with relative positions.
             bias: (heads, N, N) to add to the logits of a layer without relative positions of its own.
-            queries: (B, M, D), some of the tokens, to attend for these alone: (B, M, D), without positions or bias.
+            queries: (B, M, D), some of the tokens, to attend for these alone: (B, M, D); without positions or bias.
         """
-        if queries is not None:
-            return self._attend_for(queries, tokens)
-        batch, length, dim = tokens.shape
-        # (B, N, 3 D) -> (3, B, heads, N, d)
-        qkv = self.qkv(tokens).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
+        query, key, value = self._project(tokens) if queries is None else self._project_for(queries, tokens)
         if self.has_rel_pos:
             assert grid is not None, 'relative positions need the grid'
             along = relative_terms(query, self.rel_pos_h, self.rel_pos_w, grid)
@@ -138,24 +133,26 @@ class Attention(nn.Module):
         else:
             if self.table_grid is not None:
                 assert grid is not None, 'relative positions need the grid'
-                bias = self.table_bias(self.relative_position_bias_table, grid, length)
+                bias = self.table_bias(self.relative_position_bias_table, grid, tokens.shape[1])
             mask = None if bias is None else bias.to(query.dtype)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         # (B, heads, N, d) -> (B, N, D)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
-    def _attend_for(self, queries: Tensor, tokens: Tensor) -> Tensor:
+    def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        batch, length, _ = tokens.shape
+        # (B, N, 3 D) -> (3, B, heads, N, d)
+        return self.qkv(tokens).reshape(batch, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _project_for(self, queries: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
         assert not self.has_rel_pos and self.table_grid is None, 'relative positions need every token'
-        batch, length, dim = queries.shape
+        batch, length, dim = tokens.shape
         weights, biases = self.qkv.weight.split([dim, 2 * dim]), self.qkv.bias.split([dim, 2 * dim])
         # (B, M, D) -> (B, heads, M, d)
-        query = linear(queries, weights[0], biases[0]).reshape(batch, length, self.num_heads, -1).transpose(1, 2)
+        query = linear(queries, weights[0], biases[0]).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
         # (B, N, 2 D) -> (2, B, heads, N, d)
-        pairs = linear(tokens, weights[1], biases[1]).reshape(batch, tokens.shape[1], 2, self.num_heads, -1)
-        key, value = pairs.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        # (B, heads, M, d) -> (B, M, D)
-        return self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        pairs = linear(tokens, weights[1], biases[1]).reshape(batch, length, 2, self.num_heads, -1)
+        return query, *pairs.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _way(self, query: Tensor, grid: tuple[int, int]) -> str:
         if self.way != 'auto':

@@ -16,7 +16,7 @@ from backbones.layers import LAYER_NORM_EPS, Block, PatchEmbed, patches_at
 from backbones.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
 from backbones.rel_pos_table import SharedTable
 from backbones.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
-from backbones.vit_positions import DECOMPOSED, check_positions, table_grids
+from backbones.vit_positions import DECOMPOSED, block_windows, check_positions, table_grids
 
 __all__ = ['VARIANTS', 'PlainViT']
 
@@ -97,8 +97,7 @@ class PlainViT(BaseModule):
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
         self.window_abs_pos = window_size if window_abs_pos else 0
         self._add_positions(use_abs_pos, rel_pos == 'shared_table')
-        everywhere = {block_index(i, self.depth, 'global_blocks') for i in global_blocks}
-        windows = [0 if index in everywhere else window_size for index in range(self.depth)]
+        windows = block_windows(window_size, global_blocks, self.depth)
         rates = [drop_path_rate * index / max(self.depth - 1, 1) for index in range(self.depth)]
         self.blocks = nn.ModuleList(
             self._block(window, rate, rel_pos, layer_scale, attention)

@@ -1,6 +1,9 @@
 """Which positions a PlainViT and each of its blocks have."""
 
+from collections.abc import Sequence
 from typing import TypeAlias, TypedDict
+
+from backbones.variants import block_index
 
 Grid: TypeAlias = tuple[int, int]
 
@@ -22,6 +25,16 @@ def table_grids(rel_pos: str | None, window: int, image_grid: Grid) -> TableGrid
     reach = (window, window) if window else image_grid
     decomposed = rel_pos == 'decomposed' or (rel_pos == 'decomposed_global' and not window)
     return TableGrids(rel_pos_grid=reach if decomposed else None, table_grid=reach if rel_pos == 'table' else None)
+
+
+def block_windows(window: int, global_blocks: Sequence[int], depth: int) -> list[int]:
+    """Window of each block, 0 for those that attend globally.
+
+    Raises:
+        ValueError: there is no such block.
+    """
+    everywhere = {block_index(i, depth, 'global_blocks') for i in global_blocks}
+    return [0 if index in everywhere else window for index in range(depth)]
 
 
 def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool, window_abs_pos: bool) -> None:

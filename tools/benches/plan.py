@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
@@ -68,8 +68,8 @@ def image_size(cfg: Config) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
-    """Build the model of a config, with the attention that a GPU gets and without its checkpoint files.
+def model_settings(cfg: Config, act_checkpoint: bool) -> ConfigDict:
+    """The model of a config as it is planned: without values to draw from, blocks recomputed or not.
 
     Call it under `FakeTensorMode`.
 
@@ -78,7 +78,6 @@ def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
     """
     if 'encoder' not in cfg.model and not ('neck' in cfg.model and {'decode_head', 'rpn_head'} & set(cfg.model)):
         raise ValueError(f'plan knows pretraining models, detectors and segmentors with a neck, not {cfg.model.type}')
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
     settings = copy.deepcopy(cfg.model)
     if settings.get('target', {}).get('type') == 'TokenTarget':
         with unset_fake_temporarily():
@@ -89,17 +88,36 @@ def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
         settings['mask'] = 'random'
     part = 'encoder' if 'encoder' in settings else 'backbone'
     settings[part]['act_checkpoint'] = act_checkpoint or settings[part].get('act_checkpoint', False)
+    return settings
+
+
+def attend_as_on_gpu(vit: PlainViT) -> None:
+    """Let the blocks that choose how to attend choose what they would on a GPU."""
+    for block in vit.blocks:
+        grid = (block.window_size, block.window_size) if block.window_size else vit.rel_pos_grid
+        if block.attn.way == 'auto':
+            block.attn.way = choose_way('cuda', vit.embed_dim // vit.num_heads, grid)
+
+
+def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
+    """Build the model of a config, with the attention that a GPU gets and without its checkpoint files.
+
+    Call it under `FakeTensorMode`.
+
+    Raises:
+        ValueError: see `model_settings`.
+    """
+    settings = model_settings(cfg, act_checkpoint)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
     # It draws until the values lie inside the cut, and there are no values.
     with patch.object(nn.init, 'trunc_normal_', lambda tensor, *args, **kwargs: tensor):
         model = revert_sync_batchnorm(MODELS.build(settings)).train()
-    for norm in (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)):
-        # As large, and one image is enough for it.
-        norm.eval()
-    for vit in (module for module in model.modules() if isinstance(module, PlainViT)):
-        for block in vit.blocks:
-            grid = (block.window_size, block.window_size) if block.window_size else vit.rel_pos_grid
-            if block.attn.way == 'auto':
-                block.attn.way = choose_way('cuda', vit.embed_dim // vit.num_heads, grid)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            # As large, and one image is enough for it.
+            module.eval()
+        elif isinstance(module, PlainViT):
+            attend_as_on_gpu(module)
     return model
 
 
