@@ -17,6 +17,7 @@ from backbones.loss_log import DeferredLossLog
 from backbones.pace import WatchLoader
 from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
+from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
 from backbones.sharding import ShardedModel
 from backbones.vit import VARIANTS, PlainViT
 
@@ -33,9 +34,11 @@ __all__ = [
     'PrefetchToDevice',
     'PretrainedViT',
     'Report',
+    'SeedEachEpoch',
     'ShardedModel',
     'SimpleFeaturePyramid',
     'StaticDDP',
+    'StopOnNonFinite',
     'WatchLoader',
     'load_pretrained',
     'read_checkpoint',

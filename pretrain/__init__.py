@@ -12,7 +12,6 @@ from pretrain.decoder import MAEDecoder
 from pretrain.denoise import DenoisingAutoencoder
 from pretrain.finetune_optim import FinetuneOptim
 from pretrain.head import KeepHead
-from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
 from pretrain.labelled import LabelledImages
 from pretrain.lars import lars
 from pretrain.linear import LayerProbes, LinearProbe
@@ -46,11 +45,9 @@ __all__ = [
     'MaskedAutoencoder',
     'OnlineProbe',
     'PretrainOptim',
-    'SeedEachEpoch',
     'ShardedImages',
     'SimMIM',
     'SpreadCodes',
-    'StopOnNonFinite',
     'TokenTarget',
     'TokenizerTraining',
     'TrainTransform',

@@ -1,4 +1,4 @@
-"""Hooks for long pretraining runs: exact continuation, and a stop before broken weights are saved."""
+"""Hooks for long runs: exact continuation, and a stop before broken weights are saved."""
 
 import numpy as np
 import torch

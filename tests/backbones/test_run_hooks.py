@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from pretrain.hooks import SeedEachEpoch, StopOnNonFinite
+from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
 
 
 class Rows(Dataset):
@@ -79,7 +79,7 @@ def test_seed_each_epoch__seed_of_the_run_decides(tmp_path):
 
 def test_seed_each_epoch__processes_draw_different_masks(tmp_path, monkeypatch):
     first = train(tmp_path / 'a', Noisy(), SeedEachEpoch())
-    monkeypatch.setattr('pretrain.hooks.get_rank', lambda: 1)
+    monkeypatch.setattr('backbones.run_hooks.get_rank', lambda: 1)
     assert not set(first) & set(train(tmp_path / 'b', Noisy(), SeedEachEpoch()))
 
 
