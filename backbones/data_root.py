@@ -1,25 +1,24 @@
 """Point a config at a directory: find its layout, read its classes, set them wherever the config needs them."""
 
-import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from mmengine.config import Config
 
 from backbones.data_folders import find_folders, training_classes
-from backbones.data_layout import find_ade, find_coco, known_layouts, training_images
+from backbones.data_layout import find_ade, training_images
+from backbones.data_places import PARTS, palette, parts_in_use, require, same_classes, set_classes
+from backbones.data_root_coco import apply_coco
+from backbones.data_sets import in_scope, loaded_datasets, type_name
 
-PARTS = ('train', 'val')
-Part = TypeVar('Part')
+Rule = Callable[[Config, list[Path], Sequence[str]], list[str]]
 
 
 def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need: Sequence[str] = PARTS) -> list[str]:
     """Set dataset paths, class names and their number everywhere in a config.
 
     Args:
-        cfg: detection (CocoDataset), segmentation (ADE20KDataset, BaseSegDataset), classification (LabelledImages)
-            or pretraining config (a dataset without labels); changed in place.
+        cfg: config whose data sets, alone or in wrappers, are of a type in `RULES`; changed in place.
         roots: the directory; pretraining takes several.
         need: parts that must exist, of 'train' and 'val'; the others are left as they are where they are absent.
 
@@ -27,64 +26,72 @@ def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need:
         one line per thing set.
 
     Raises:
-        ValueError: a directory, layout, part or class list is not what it has to be; the message says what is.
+        ValueError: a directory, layout, part, class list or annotation is not what it has to be, or the config reads
+            data that cannot be had from a directory; the message says what is.
     """
     directories = [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
     for directory in directories:
         if not directory.is_dir():
             raise ValueError(f'--data-root {directory}: there is no such directory')
-    kind = cfg.train_dataloader.dataset.type
-    if kind not in LABELLED:
-        return _apply_images(cfg, directories)
-    if len(directories) != 1:
-        raise ValueError(f'{kind} takes one --data-root, got {len(directories)}: {", ".join(map(str, directories))}')
-    return LABELLED[kind](cfg, directories[0], need)
+    return find_rule(cfg)(cfg, directories, need)
 
 
-def palette(count: int) -> list[list[int]]:
-    """Colours for classes, RGB: hues a golden angle apart, in two brightnesses."""
-    colours = [colorsys.hsv_to_rgb(index * 0.618033988749895 % 1, 1, (230, 160)[index % 2]) for index in range(count)]
-    return [[round(value) for value in colour] for colour in colours]
+def find_rule(cfg: Config) -> Rule:
+    """The way to point all data sets of a config at a directory.
+
+    Raises:
+        ValueError: there is none for a type, two types take other layouts, or a dataloader reads several data sets.
+    """
+    rules = {}
+    for loader, datasets in (found for part in PARTS for found in loaded_datasets(cfg, part)):
+        names = [type_name(dataset) for dataset in datasets]
+        if len(datasets) != 1:
+            raise ValueError(
+                f'{loader} reads {len(datasets)} data sets ({", ".join(names)}) and --data-root is one: set their '
+                'paths with --cfg-options'
+            )
+        if names[0] not in RULES:
+            raise ValueError(
+                f'{loader} reads {names[0]}, which --data-root knows no layout of; it sets {", ".join(RULES)}. Choose '
+                f'one of these, or set the paths of {names[0]} with --cfg-options'
+            )
+        rules[RULES[names[0]]] = f'{names[0]} ({loader})'
+    if len(rules) != 1:
+        raise ValueError(f'--data-root cannot serve {" and ".join(rules.values()) or "a config without data"}')
+    return next(iter(rules))
 
 
-def _apply_images(cfg: Config, roots: list[Path]) -> list[str]:
+def _apply_images(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
     chosen = [training_classes(training_images(root)) for root in roots]
-    cfg.train_dataloader.dataset.data_root = [str(path) for path in chosen]
+    for _, datasets in loaded_datasets(cfg, 'train'):
+        datasets[0].data_root = [str(path) for path in chosen]
     return [
         f'pretraining images: {path}' + ('' if path == root else f' (only the training images of {root})')
         for path, root in zip(chosen, roots, strict=True)
     ]
 
 
-def _apply_coco(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
-    parts = find_coco(root)
-    _require(parts, need, root, 'coco')
-    classes = _same_classes(parts)
-    done = []
-    for name, part in _parts_in_use(parts):
-        for loader in _loaders(cfg, name):
-            loader.dataset.update(
-                data_root='',
-                ann_file=str(part.annotations),
-                data_prefix=dict(img=str(part.images)),
-                metainfo=dict(classes=classes, palette=palette(len(classes))),
-            )
-        done.append(f'{name}: {part.images}, {part.annotations}')
-    if 'val' in parts:
-        for evaluator in _evaluators(cfg):
-            evaluator.ann_file = str(parts['val'].annotations)
-    return [*done, *_set_classes(cfg, classes)]
+def _apply_shards(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
+    root = _one(roots, 'ShardedImages')
+    for _, datasets in loaded_datasets(cfg, 'train'):
+        datasets[0].data_root = str(root)
+    return [f'pretraining shards: {root}']
 
 
-def _apply_ade(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
+def _apply_coco(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
+    return apply_coco(cfg, _one(roots, 'CocoDataset'), need)
+
+
+def _apply_ade(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
+    root = _one(roots, 'ADE20KDataset')
     parts = find_ade(root)
-    _require(parts, need, root, 'ade')
-    classes = _same_classes(parts)
+    require(parts, need, root, 'ade')
+    classes = same_classes(parts)
     done = []
-    for name, part in _parts_in_use(parts):
-        for loader in _loaders(cfg, name):
-            loader.dataset.update(
-                type='BaseSegDataset',
+    for name, part in parts_in_use(parts):
+        for _, (dataset,) in loaded_datasets(cfg, name):
+            dataset.update(
+                type=in_scope('BaseSegDataset', dataset.type),
                 data_root='',
                 data_prefix=dict(img_path=str(part.images), seg_map_path=str(part.masks)),
                 img_suffix=part.image_suffix,
@@ -93,23 +100,28 @@ def _apply_ade(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
                 metainfo=dict(classes=classes, palette=palette(len(classes))),
             )
         done.append(f'{name}: {part.images}, {part.masks} (label 0 is ignored)')
-    return [*done, *_set_classes(cfg, classes)]
+    return [*done, *set_classes(cfg, classes)]
 
 
-def _apply_folders(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
+def _apply_folders(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
+    root = _one(roots, 'LabelledImages')
     parts = find_folders(root)
-    _require(parts, need, root, 'folders')
-    classes = _same_classes(parts)
+    require(parts, need, root, 'folders')
+    classes = same_classes(parts)
     done = []
-    for name, part in _parts_in_use(parts):
-        for loader in _loaders(cfg, name):
-            loader.dataset.data_root = str(part.images)
+    for name, part in parts_in_use(parts):
+        for _, (dataset,) in loaded_datasets(cfg, name):
+            dataset.data_root = str(part.images)
         done.append(f'{name}: {part.images}')
-    return [*done, *_set_classes(cfg, classes)]
+    return [*done, *set_classes(cfg, classes)]
 
 
-# Dataset that a config reads -> how to point it at a directory.
-LABELLED = {
+# Data set that a config reads, under any scope -> how to point it at directories. What is not here has no rule: a
+# labelled set must never be taken for images to pretrain on.
+RULES: dict[str, Rule] = {
+    'UnlabelledImages': _apply_images,
+    'CachedTokenImages': _apply_images,
+    'ShardedImages': _apply_shards,
     'CocoDataset': _apply_coco,
     'ADE20KDataset': _apply_ade,
     'BaseSegDataset': _apply_ade,
@@ -117,53 +129,7 @@ LABELLED = {
 }
 
 
-def _require(parts: dict[str, Any], need: Sequence[str], root: Path, kind: str) -> None:
-    missing = [name for name in need if name not in parts]
-    if missing:
-        what = f'has no {" and no ".join(missing)} part' if parts else 'has a layout that is not known'
-        raise ValueError(f'--data-root {root} {what}. {known_layouts(kind)}')
-
-
-def _same_classes(parts: dict[str, Any]) -> tuple[str, ...]:
-    first, *others = parts.values()
-    for other in others:
-        if other.classes != first.classes:
-            raise ValueError(
-                f'{other.source} and {first.source} list other classes, or the same in another order, so that labels '
-                f'would not agree: {", ".join(other.classes)} against {", ".join(first.classes)}'
-            )
-    return first.classes
-
-
-def _parts_in_use(parts: dict[str, Part]) -> Iterator[tuple[str, Part]]:
-    return ((name, parts[name]) for name in PARTS if name in parts)
-
-
-def _loaders(cfg: Config, part: str) -> Iterator[Any]:
-    """Dataloaders that read a part; the test part of a published set has no labels, so that testing reads val."""
-    for key in ('train_dataloader',) if part == 'train' else ('val_dataloader', 'test_dataloader'):
-        if cfg.get(key) is not None:
-            yield cfg[key]
-
-
-def _evaluators(cfg: Config) -> Iterator[Any]:
-    for key in ('val_evaluator', 'test_evaluator'):
-        entry = cfg.get(key) or []
-        yield from (item for item in (entry if isinstance(entry, list) else [entry]) if 'ann_file' in item)
-
-
-def _set_classes(cfg: Config, classes: tuple[str, ...]) -> list[str]:
-    heads = [path for path, head in _with_num_classes(cfg.model, 'model')]
-    for _, head in _with_num_classes(cfg.model, 'model'):
-        head['num_classes'] = len(classes)
-    names = ', '.join(classes[:10]) + (', ...' if len(classes) > 10 else '')
-    return [f'{len(classes)} classes: {names}', *(f'{path}.num_classes = {len(classes)}' for path in heads)]
-
-
-def _with_num_classes(node: Any, path: str) -> Iterator[tuple[str, dict]]:
-    """Every dict under ``node`` that counts classes: heads, alone or in lists (cascades, several auxiliary heads)."""
-    if isinstance(node, dict) and 'num_classes' in node:
-        yield path, node
-    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, value in entries:
-        yield from _with_num_classes(value, f'{path}.{key}')
+def _one(roots: list[Path], kind: str) -> Path:
+    if len(roots) != 1:
+        raise ValueError(f'{kind} takes one --data-root, got {len(roots)}: {", ".join(map(str, roots))}')
+    return roots[0]

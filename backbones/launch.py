@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from backbones.checkpoint import load_pretrained
+from backbones.data_sets import inner_datasets
 from backbones.distributed import leave_group
 
 # Read by mmengine beside the arguments of its Runner.
@@ -122,7 +123,9 @@ def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> None:
         UsageError: names the path and ``--data-root``.
     """
     for part in parts:
-        for path in _dataset_paths((cfg.get(f'{part}_dataloader') or {}).get('dataset', {})):
+        loader = cfg.get(f'{part}_dataloader')
+        datasets = inner_datasets(loader['dataset']) if loader else []
+        for path in (path for dataset in datasets for path in _dataset_paths(dataset)):
             if not path.exists():
                 raise UsageError(f'{part} data {path}: there is no such file or directory. Give --data-root DIR')
 

@@ -9,7 +9,8 @@ import pytest
 from mmengine.config import Config
 
 from backbones.data_layout import training_images
-from backbones.data_root import apply_data_root, palette
+from backbones.data_places import palette
+from backbones.data_root import apply_data_root
 from tests.conftest import ROOT
 from tests.datasets import CATEGORIES, CLASSES, coco_content, draw, make_ade, make_coco, make_folders, write_images
 
@@ -216,7 +217,7 @@ def test_palette__distinct_colours():
     colours = palette(150)
     assert len({tuple(colour) for colour in colours}) == 150
     assert all(0 <= value <= 255 for colour in colours for value in colour)
-    assert palette(3) == [[230, 0, 0], [0, 47, 160], [134, 230, 0]]
+    assert palette(3) == [(230, 0, 0), (0, 47, 160), (134, 230, 0)]
 
 
 def class_config():

@@ -1,0 +1,40 @@
+"""The data sets inside a config: below wrappers, under any scope."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What wrappers of mmengine, mmdet and mmseg (RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, ConcatDataset)
+# call what they wrap.
+INNER = ('dataset', 'datasets')
+
+
+def inner_datasets(dataset: Any) -> list[Any]:
+    """The data sets that read files: ``dataset`` itself, or what its wrappers hold, at any depth, in order."""
+    held = [dataset[key] for key in INNER if dataset.get(key)]
+    if not held:
+        return [dataset]
+    entries = [entry for value in held for entry in (value if isinstance(value, list | tuple) else [value])]
+    return [inner for entry in entries for inner in inner_datasets(entry)]
+
+
+def loaded_datasets(cfg: Any, part: str) -> Iterator[tuple[str, list[Any]]]:
+    """Name and data sets of each dataloader that reads a part ('train' or 'val').
+
+    The test part of a published set has no labels, so that testing reads ``val``.
+    """
+    for key in ('train_dataloader',) if part == 'train' else ('val_dataloader', 'test_dataloader'):
+        loader = cfg.get(key)
+        if loader is not None:
+            yield key, inner_datasets(loader['dataset'])
+
+
+def type_name(dataset: Mapping[str, Any]) -> str:
+    """Type of a data set without its scope: ``mmdet.CocoDataset`` is ``CocoDataset``."""
+    kind = dataset['type']
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+def in_scope(name: str, other: Any) -> str:
+    """``name`` in the scope of another type: of ``mmseg.ADE20KDataset`` for mmseg."""
+    scope = other.rpartition('.')[0] if isinstance(other, str) else ''
+    return f'{scope}.{name}' if scope else name
