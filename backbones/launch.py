@@ -116,8 +116,8 @@ def _check_weights(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
         raise UsageError(str(error)) from error
 
 
-def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> None:
-    """Refuse dataset paths that do not exist.
+def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> list[str]:
+    """Refuse dataset paths that do not exist; nothing to tell otherwise.
 
     Raises:
         UsageError: names the path and ``--data-root``.
@@ -128,6 +128,7 @@ def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> None:
         for path in (path for dataset in datasets for path in _dataset_paths(dataset)):
             if not path.exists():
                 raise UsageError(f'{part} data {path}: there is no such file or directory. Give --data-root DIR')
+    return []
 
 
 def _dataset_paths(dataset: dict[str, Any]) -> Iterator[Path]:

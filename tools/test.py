@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
 from backbones.data_root import apply_data_root
 from backbones.launch import RANDOM, UsageError, check_data, evaluate_in_bf16, read_config, run_command, set_pretrained
+from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher
 
 
@@ -45,12 +46,15 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
     if not os.path.isfile(args.checkpoint):
         raise UsageError(f'checkpoint {args.checkpoint}: there is no such file')
+    asked = Asked(cfg, args.cfg_options)
     told = evaluate_in_bf16(cfg, 'test') if args.amp else []
+    told += asked.keep(cfg, '--amp')
     if args.data_root:
         try:
             told += apply_data_root(cfg, args.data_root, need=('val',))
         except ValueError as error:
             raise UsageError(str(error)) from error
+        told += asked.keep(cfg, '--data-root')
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
     # Its weights are the averaged ones already.

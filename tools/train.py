@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
@@ -22,6 +23,7 @@ from backbones.launch import (
     set_pretrained,
     use_bf16,
 )
+from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher, set_wrapper
 
 
@@ -52,33 +54,58 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     """Turn the command line into a complete config, and tell what was set.
 
     Raises:
-        UsageError: a file or directory is absent or not what it has to be.
+        UsageError: a file or directory is absent or not what it has to be, or a flag does not fit the config.
     """
     check_launcher(args.launcher)
     cfg = read_config(args.config, args.cfg_options, args.work_dir)
     cfg.launcher = args.launcher
-    told = []
-    if args.data_root:
-        try:
-            told += apply_data_root(cfg, args.data_root)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-    check_data(cfg)
+    asked, told = Asked(cfg, args.cfg_options), []
+    for flag, step in STEPS.items():
+        told += step(cfg, args)
+        told += asked.keep(cfg, flag)
+    return cfg, [*told, *check_schedule(cfg)]
+
+
+def set_data(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Point the config at ``--data-root``."""
+    try:
+        return apply_data_root(cfg, args.data_root) if args.data_root else []
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def set_seed(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Seed every random choice."""
     if args.seed is not None:
         cfg.randomness = dict(seed=args.seed)
+    return []
+
+
+def set_precision(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Train and validate in bf16 where ``--amp`` or the config says so."""
     if args.amp:
         use_bf16(cfg)
-    if cfg.optim_wrapper.type == 'BF16OptimWrapper':
-        told += evaluate_in_bf16(cfg, 'val')
-    if args.compile:
-        told.append(set_compile(cfg))
-    told += set_wrapper(cfg, args.sharded)
+    return evaluate_in_bf16(cfg, 'val') if cfg.optim_wrapper.type == 'BF16OptimWrapper' else []
+
+
+def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Settle what the training starts from: a checkpoint of its own, or pretrained weights."""
     if args.resume and set_resume(cfg, args.resume):
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
-        told.append(f'resuming from {cfg.load_from}')
-    else:
-        told.append(set_pretrained(cfg, args.pretrained))
-    return cfg, [*told, *check_schedule(cfg)]
+        return [f'resuming from {cfg.load_from}']
+    return [set_pretrained(cfg, args.pretrained)]
+
+
+# What the flags do, one after the other: each step reads what those before it have set.
+STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
+    '--data-root': set_data,
+    'the check of the data': lambda cfg, args: check_data(cfg),
+    '--seed': set_seed,
+    '--amp': set_precision,
+    '--compile': lambda cfg, args: [set_compile(cfg)] if args.compile else [],
+    '--sharded': lambda cfg, args: set_wrapper(cfg, args.sharded),
+    '--pretrained': set_start,
+}
 
 
 def set_resume(cfg: Config, where: str) -> bool:

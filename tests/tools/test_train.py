@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py on drawn data: train, evaluate, save, resume, test, and refuse mistakes."""
 
+import importlib
 import json
 import math
 import os
@@ -168,3 +169,68 @@ def test_train__two_processes(config, tmp_path):
     assert [line['step'] for line in scalars(work) if 'loss' in line] == [1, 2]
     assert sum(METRICS[config] in line for line in scalars(work)) == 1
     assert (work / 'iter_2.pth').is_file()
+
+
+def prepared(tool, *arguments):
+    """Config and lines of a command line, without a run."""
+    return tool.prepare(tool.parse_args(list(arguments)))
+
+
+SEG_ASKED = ['reduce_zero_label=False', 'img_suffix=.jpeg', 'data_prefix.img_path=mine', 'metainfo.classes=(a,b)']
+
+
+def asked_of_seg(part, folder):
+    """Options that --data-root would set otherwise, of one part of the data."""
+    (folder / 'mine').mkdir(exist_ok=True)
+    values = [value.replace('=mine', f'={folder / "mine"}') for value in SEG_ASKED]
+    return [f'{part}_dataloader.dataset.{value}' for value in values]
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_cfg_options__win_over_data_root_segmentation(tool, tmp_path):
+    root, part = data(SEG, tmp_path / 'data'), tool
+    module = importlib.import_module(f'tools.{tool}')
+    (tmp_path / 'any.pth').touch()
+    config = [SEG] if tool == 'train' else [SEG, str(tmp_path / 'any.pth')]
+    options = [*asked_of_seg(part, tmp_path), 'model.decode_head.num_classes=4']
+    cfg, told = prepared(module, *config, '--data-root', root, '--cfg-options', *options)
+    dataset = cfg[f'{part}_dataloader'].dataset
+    assert (dataset.reduce_zero_label, dataset.img_suffix) == (False, '.jpeg')
+    assert (dataset.metainfo.classes, dataset.data_prefix.img_path) == (('a', 'b'), str(tmp_path / 'mine'))
+    assert dataset.data_prefix.seg_map_path.startswith(root)
+    assert cfg.model.decode_head.num_classes == 4
+    assert cfg.model.auxiliary_head.num_classes == 3
+    assert sum('as --cfg-options says' in line for line in told) == 5
+    assert (
+        f'{part}_dataloader.dataset.reduce_zero_label = False, as --cfg-options says; --data-root would set True'
+        in told
+    )
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_cfg_options__win_over_data_root_detection(tool, tmp_path):
+    root, other = data(DET, tmp_path / 'data'), make_coco(tmp_path / 'other')
+    module = importlib.import_module(f'tools.{tool}')
+    (tmp_path / 'any.pth').touch()
+    config = [DET] if tool == 'train' else [DET, str(tmp_path / 'any.pth')]
+    truth = str(other / 'annotations/instances_val.json')
+    part = {'train': 'val', 'test': 'test'}[tool]
+    options = [f'{part}_evaluator.ann_file={truth}', f'{part}_dataloader.dataset.ann_file={truth}',
+               'model.roi_head.bbox_head.num_classes=7']  # fmt: skip
+    cfg, told = prepared(module, *config, '--data-root', root, '--cfg-options', *options)
+    assert cfg[f'{part}_evaluator'].ann_file == cfg[f'{part}_dataloader'].dataset.ann_file == truth
+    assert (cfg.model.roi_head.bbox_head.num_classes, cfg.model.roi_head.mask_head.num_classes) == (7, 3)
+    assert cfg[f'{part}_dataloader'].dataset.data_prefix.img.startswith(root)
+    assert sum('as --cfg-options says' in line for line in told) == 3
+
+
+def test_cfg_options__win_over_the_seed_and_data_that_is_absent_is_refused(tmp_path):
+    from backbones.launch import UsageError
+    from tools import train
+
+    root = data(SEG, tmp_path / 'data')
+    cfg, told = prepared(train, SEG, '--data-root', root, '--seed', '3', '--cfg-options', 'randomness.seed=5')
+    assert cfg.randomness.seed == 5
+    assert told[-2].startswith('randomness.seed = 5, as --cfg-options says; --seed would set 3')
+    with pytest.raises(UsageError, match='lost: there is no such'):
+        prepared(train, SEG, '--data-root', root, '--cfg-options', 'val_dataloader.dataset.data_prefix.img_path=lost')
