@@ -139,18 +139,34 @@ def resample_table(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int
         )
     if tuple(old_grid) == tuple(new_grid):
         return table
-    by_row = _constant_matrix(old_grid[0], new_grid[0]).to(table.device)
-    by_column = _constant_matrix(old_grid[1], new_grid[1]).to(table.device)
+    by_row, by_column = (
+        resampling_matrix(table.detach(), old, new).to(table.device)
+        for old, new in zip(old_grid, new_grid, strict=True)
+    )
     # ((2 H - 1)(2 W - 1), N) -> (N, 2 H - 1, 2 W - 1), and back
     planes = table[:-CLASS_ROWS].t().reshape(-1, 2 * old_grid[0] - 1, 2 * old_grid[1] - 1)
     planes = by_row @ planes.double() @ by_column.t()
     return torch.cat([planes.flatten(1).t().to(table.dtype), table[-CLASS_ROWS:]])
 
 
-@torch.compiler.assume_constant_result
-def _constant_matrix(old: int, new: int) -> Tensor:
-    """`spline_matrix` as a tensor, which torch.compile takes as it is instead of looking into SciPy."""
-    return torch.from_numpy(spline_matrix(old, new))
+@torch.library.custom_op('dense_mae::resampling_matrix', mutates_args=())
+def resampling_matrix(table: Tensor, old: int, new: int) -> Tensor:
+    """`spline_matrix` as an operator, into which `torch.compile` does not look: SciPy lies behind it.
+
+    Args:
+        table: any tensor; operators are found by one.
+        old: patches along the axis of the table.
+        new: patches wanted.
+
+    Returns:
+        float64 (2 new - 1, 2 old - 1), on the CPU.
+    """
+    return torch.tensor(spline_matrix(old, new))
+
+
+@resampling_matrix.register_fake
+def _(table: Tensor, old: int, new: int) -> Tensor:
+    return table.new_empty((2 * new - 1, 2 * old - 1), dtype=torch.float64, device='cpu')
 
 
 @lru_cache(maxsize=64)
