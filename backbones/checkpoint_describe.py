@@ -6,52 +6,44 @@ import re
 from pathlib import Path
 from typing import Any
 
-from backbones.checkpoint_convert_beit import options_of
-from backbones.checkpoint_formats import Architecture, EncoderFile
-from backbones.checkpoint_resize import sincos_distances, split_rows
-from backbones.vit import VARIANTS
+from backbones.checkpoint_options import architecture, model_options, position_grid
+from backbones.checkpoint_positions import NEAR_SINCOS, prefix_rows, sincos_distances
+from backbones.checkpoint_recognise import EncoderFile
 
 CLASSIFIERS = re.compile(r'(^|\.)(head|head\.fc|classifier|cls_classifier)\.weight$')
-# Mean squared distance to the sin-cos table; learned tables are two orders of magnitude further off.
-NEAR_SINCOS = 1e-2
 
 
-def describe(path: str, content: dict[str, Any], file: EncoderFile, sizes: Architecture) -> list[str]:
+def describe(path: str, content: dict[str, Any], file: EncoderFile, init: dict[str, str]) -> list[str]:
     """Write the lines that ``--inspect`` adds to the report.
 
     Args:
         path: the file, as the user gave it.
         content: what `read_checkpoint` returned.
         file: the encoder taken out of it.
-        sizes: of the encoder.
+        init: arguments of `PretrainedViT` that the user gave, besides the checkpoint.
     """
     rows = [
-        ('input size', _input_size(file, sizes)),
+        ('input size', _input_size(file)),
         ('target', _target(Path(path), content)),
         ('head', _head(file)),
-        ('config', _config_line(path, file, sizes)),
+        ('config', _config_line({'checkpoint': path, **init}, file)),
     ]
     return [f'{title:<12} {text}' for title, text in rows]
 
 
-def _side(file: EncoderFile) -> int | None:
-    """Side of the square grid of the positions."""
-    square = split_rows(file.tensors['pos_embed'].shape[1]) if 'pos_embed' in file.tensors else None
-    return square[1] if square else None
-
-
-def _input_size(file: EncoderFile, sizes: Architecture) -> str:
+def _input_size(file: EncoderFile) -> str:
+    size = model_options(file).known.get('img_size')
+    pixels = f'{size}x{size}' if isinstance(size, int) else f'{size[0]}x{size[1]}' if size else 'not told by the file'
     if 'pos_embed' not in file.tensors:
-        return 'not told by the file: it has no absolute positions'
-    side, table = _side(file), file.tensors['pos_embed']
-    if side is None:
-        return f'not told by the file: {table.shape[1]} positions are no square grid'
-    kind = 'learned'
-    if table.shape[1] == 1 + side * side and table.shape[2] % 4 == 0:
-        layout, distance = min(sincos_distances(table, (side, side)).items(), key=lambda item: item[1])
+        return f'{pixels} (no absolute positions)' if size else f'{pixels}: it has no absolute positions'
+    grid, table = position_grid(file), file.tensors['pos_embed']
+    if grid is None:
+        return f'{pixels}: {table.shape[1]} positions are no square grid'
+    kind, places = 'learned', table[:, prefix_rows(table.shape[1], None, grid) :]
+    if table.shape[2] % 4 == 0:
+        layout, distance = min(sincos_distances(places, grid).items(), key=lambda item: item[1])
         kind = f'sin-cos, {layout} layout' if distance < NEAR_SINCOS else kind
-    pixels = side * sizes.patch_size
-    return f'{pixels}x{pixels} (positions {side}x{side}, {kind})'
+    return f'{pixels} (positions {grid[0]}x{grid[1]}, {kind})'
 
 
 def _target(path: Path, content: dict[str, Any]) -> str:
@@ -72,23 +64,22 @@ def _head(file: EncoderFile) -> str:
     for name in file.left_over:
         if CLASSIFIERS.search(name) and len(file.shapes.get(name, ())) == 2:
             return f'classifier of {file.shapes[name][0]} classes'
-    if any('decoder' in reason for reason in file.left_over.values()):
+    if any(reason in ('MAE decoder', 'decoder of the pretraining model') for reason in file.left_over.values()):
         return 'MAE decoder'
-    if any(re.match(r'(bbox|decode|roi|rpn|proposal)', name) for name in file.left_over):
+    if any(re.match(r'(bbox|decode_head|auxiliary_head|roi|rpn|proposal)', name) for name in file.left_over):
         return 'detector or segmentor'
     return 'none that is known'
 
 
-def _config_line(path: str, file: EncoderFile, sizes: Architecture) -> str:
-    names = {(v['embed_dim'], v['depth']): repr(name) for name, v in VARIANTS.items()}
-    custom = f'dict(embed_dim={sizes.embed_dim}, depth={sizes.depth}, num_heads=...)'
-    side = _side(file)
-    size = f'img_size={side * sizes.patch_size}, ' if side else ''
-    channels = f'in_channels={sizes.in_channels}, ' if sizes.in_channels != 3 else ''
-    options = ''.join(f'{name}={value!r}, ' for name, value in options_of(file.tensors).items())
-    norm = 'out_norm=True, ' if 'norm.weight' in file.tensors else ''
-    return (
-        f"backbone=dict(type='PlainViT', variant={names.get((sizes.embed_dim, sizes.depth), custom)}, {size}"
-        f'patch_size={sizes.patch_size}, {channels}{options}{norm}'
-        f"init_cfg=dict(type='PretrainedViT', checkpoint={path!r}))"
-    )
+def _config_line(init: dict[str, str], file: EncoderFile) -> str:
+    """The config that loads the file; three dots stand where the file does not tell what is needed."""
+    sizes, options = architecture(file), model_options(file)
+    arguments = {name: repr(value) for name, value in options.known.items()}
+    if not sizes.variant or not isinstance(options.known['variant'], str):
+        heads = options.known['variant'].get('num_heads', '...')
+        arguments['variant'] = f'dict(embed_dim={sizes.embed_dim}, depth={sizes.depth}, num_heads={heads})'
+    if 'window_size' in options.untold:
+        arguments['window_size'] = '...'
+    told = ', '.join(f'{name}={value}' for name, value in arguments.items())
+    given = ', '.join(f'{name}={value!r}' for name, value in init.items())
+    return f"backbone=dict(type='PlainViT', {told}, init_cfg=dict(type='PretrainedViT', {given}))"

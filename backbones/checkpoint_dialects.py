@@ -7,6 +7,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from backbones.checkpoint_states import same
+
 # (start of the name there, start of the name in MAE's files), the first that fits is taken.
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 QKV = 'attn.qkv.'
@@ -72,6 +74,7 @@ _EMBEDDINGS: Pairs = (
     ('embeddings.cls_token', 'cls_token'),
     ('embeddings.distillation_token', 'dist_token'),
     ('embeddings.mask_token', 'mask_token'),
+    ('embeddings.register_tokens', 'register_tokens'),
     ('embeddings.position_embeddings', 'pos_embed'),
     ('embeddings.patch_embeddings.projection.', 'patch_embed.proj.'),
     ('layernorm.', 'norm.'),
@@ -79,7 +82,13 @@ _EMBEDDINGS: Pairs = (
     ('encoder.relative_position_bias.', 'rel_pos_bias.'),
     ('shared_position_bias.', 'rel_pos_bias.'),
 )
-_LAYER_SCALE: Pairs = (('lambda_1', 'gamma_1'), ('lambda_2', 'gamma_2'))
+# BEiT's, and DINOv2's.
+_LAYER_SCALE: Pairs = (
+    ('lambda_1', 'gamma_1'),
+    ('lambda_2', 'gamma_2'),
+    ('layer_scale1.lambda1', 'gamma_1'),
+    ('layer_scale2.lambda1', 'gamma_2'),
+)
 # Names of the published files, which version 5 still writes; inside version 5 the modules have the second ones.
 TRANSFORMERS_V4 = Dialect(
     blocks='encoder.layer.',
@@ -107,6 +116,25 @@ TRANSFORMERS_V5 = Dialect(
     ),
     qkv=('attention.q_proj.', 'attention.k_proj.', 'attention.v_proj.'),
 )
+# DINOv2 in version 5; its files have version 4's names, which do not differ from ViT's but for norm1, norm2 and mlp.
+TRANSFORMERS_DINOV2 = Dialect(
+    blocks='encoder.layer.',
+    outside=_EMBEDDINGS,
+    inside=(('attention.o_proj.', 'attn.proj.'), *_LAYER_SCALE),
+    qkv=('attention.q_proj.', 'attention.k_proj.', 'attention.v_proj.'),
+)
+TRANSFORMERS_SAM = Dialect(
+    blocks='layers.',
+    outside=(('patch_embed.projection.', 'patch_embed.proj.'),),
+    inside=(
+        ('layer_norm1.', 'norm1.'),
+        ('layer_norm2.', 'norm2.'),
+        ('mlp.lin1.', 'mlp.fc1.'),
+        ('mlp.lin2.', 'mlp.fc2.'),
+    ),
+)
+# Segment Anything (arXiv 2304.02643); timm's copy of it has MAE's names.
+SAM = Dialect(inside=(('mlp.lin1.', 'mlp.fc1.'), ('mlp.lin2.', 'mlp.fc2.')))
 TRANSFORMERS_VITDET = Dialect(
     blocks='encoder.layer.',
     outside=(('embeddings.position_embeddings', 'pos_embed'), ('embeddings.projection.', 'patch_embed.proj.')),
@@ -132,7 +160,7 @@ def to_ours(state: dict[str, Tensor], dialect: Dialect) -> tuple[dict[str, Tenso
             thirds.setdefault(own_name, {})[third] = name
         elif own_name not in tensors:
             tensors[own_name] = value
-        elif torch.equal(tensors[own_name], value):
+        elif same(tensors[own_name], value):
             doubles[name] = f'stored twice, as {own_name} too'
         else:
             clashes.append(name)

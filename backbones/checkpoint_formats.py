@@ -3,26 +3,23 @@
 A row says what is wrapped around the encoder and in which dialect (`backbones.checkpoint_dialects`) it is named.
 """
 
-import math
-import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from backbones.checkpoint_convert_beit import convert_beit
 from backbones.checkpoint_dialects import (
     MAE,
     MMSEG_VIT,
     OPENMMLAB,
+    SAM,
+    TRANSFORMERS_DINOV2,
+    TRANSFORMERS_SAM,
     TRANSFORMERS_V4,
     TRANSFORMERS_V5,
     TRANSFORMERS_VITDET,
     Dialect,
-    to_ours,
 )
-from backbones.vit import VARIANTS
+from backbones.checkpoint_states import choose, plain_key
 
 # Names of an encoder's file that belong to no backbone: (start of the name, why it is left over).
 ENCODER_EXTRAS = (
@@ -35,10 +32,6 @@ ENCODER_EXTRAS = (
     ('fc_norm.', "norm of a classifier's pooled features"),
     ('pooler.', "layer on the class token's output"),
 )
-# Wrappers (DistributedDataParallel) put this in front of every name ...
-WRAPPER = 'module.'
-# ... and others (torch.compile, FSDP, activation checkpointing) put these anywhere in it.
-INNER_WRAPPERS = re.compile(r'(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 # Any encoder has these, with so many axes; files without them are not taken for one.
 LANDMARKS = {'patch_embed.proj.weight': 4, 'blocks.0.attn.qkv.weight': 2}
 
@@ -49,7 +42,7 @@ class Format:
 
     Attributes:
         name: shown to users.
-        wrapper: top-level key of the state dict; None where the file is the state dict.
+        wrapper: top-level key of the state dict; None where it may be the file itself or lie under any key.
         prefix: in front of the encoder's names.
         sign: start of a name that tells this format from the next rows; '' needs none.
         others: (start, reason) of the names outside the prefix.
@@ -75,7 +68,12 @@ _TRANSFORMERS_HEADS = (
     ('cls_classifier.', 'classification head'),
     ('distillation_classifier.', 'head of the distillation token'),
 )
-_DINO_HEAD = (('head.', 'DINO head'),)
+_DINO_HEAD = (('head.', 'DINO head'), ('dino_head.', 'DINO head'), ('ibot_head.', 'iBOT head'))
+_SAM_OTHERS = (
+    ('prompt_encoder.', "SAM's prompt encoder"),
+    ('mask_decoder.', "SAM's mask decoder"),
+    ('shared_image_embedding.', "SAM's prompt encoder"),
+)
 _MOCO_OTHERS = (('momentum_encoder.', 'momentum encoder'), ('predictor.', 'MoCo v3 predictor'))
 
 # The first row that fits is taken.
@@ -101,6 +99,17 @@ FORMATS = (
     Format('official BEiT', 'model', sign='blocks.0.attn.q_bias'),
     Format('official BEiT, saved by DeepSpeed', 'module', sign='blocks.0.attn.q_bias'),
     *(
+        Format(
+            'transformers SAM',
+            None,
+            prefix,
+            sign=f'{prefix}layers.0.layer_norm1.',
+            others=_SAM_OTHERS,
+            dialect=TRANSFORMERS_SAM,
+        )
+        for prefix in ('vision_encoder.', '')
+    ),
+    *(
         Format(name, wrapper, prefix, others=_WHOLE_MODEL if prefix else (), dialect=dialect)
         for name, prefix in (
             ('mmpretrain, mmselfsup, mmseg or mmdet', 'backbone.'),
@@ -117,140 +126,79 @@ FORMATS = (
     Format('official MAE, encoder only', 'model'),
     *(
         Format('transformers', None, prefix, others=_TRANSFORMERS_HEADS if prefix else (), dialect=dialect)
-        for prefix in ('vit.', 'deit.', 'beit.', '')
-        for dialect in (TRANSFORMERS_V4, TRANSFORMERS_V5)
+        for prefix in ('vit.', 'deit.', 'beit.', 'dinov2.', 'dinov2_with_registers.', '')
+        for dialect in (TRANSFORMERS_V4, TRANSFORMERS_V5, TRANSFORMERS_DINOV2)
     ),
     *(Format('transformers VitDet', None, prefix, dialect=TRANSFORMERS_VITDET) for prefix in ('', 'backbone.')),
+    Format('SAM', None, prefix='image_encoder.', others=_SAM_OTHERS, dialect=SAM),
     Format('bare detector or segmentor', None, prefix='backbone.', others=_WHOLE_MODEL),
     Format('training run with MAE names', 'state_dict'),
     Format('timm', None),
 )
 
-
-@dataclass(frozen=True)
-class EncoderFile:
-    """An encoder taken out of its file.
-
-    Attributes:
-        source: the file, for messages.
-        format: name of the format.
-        tensors: the encoder's tensors under MAE's names.
-        left_over: name in the file -> why it belongs to no backbone.
-        unexpected: names in the file that nothing explains.
-        shapes: name -> shape in the file, of what is left over and of tensors that lost rows.
-    """
-
-    source: str
-    format: str
-    tensors: dict[str, Tensor]
-    left_over: dict[str, str]
-    unexpected: list[str]
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+_OTHER_NAMINGS = (
+    ('OpenMMLab', (OPENMMLAB, MMSEG_VIT)),
+    ('transformers', (TRANSFORMERS_V4, TRANSFORMERS_V5, TRANSFORMERS_DINOV2, TRANSFORMERS_VITDET)),
+)
+# Names behind a prefix that no row has: each way to name an encoder, by whom. SAM's way has MAE's names in it.
+NAMINGS = (
+    ("MAE's names", SAM),
+    *((f"{who}'s names", dialect) for who, dialects in _OTHER_NAMINGS for dialect in dialects),
+)
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What the shapes in a file tell of the model (the number of heads leaves no trace)."""
-
-    embed_dim: int
-    depth: int
-    patch_size: int
-    in_channels: int
-
-    def __str__(self) -> str:
-        sizes = {(v['embed_dim'], v['depth']): name for name, v in VARIANTS.items()}
-        variant = sizes.get((self.embed_dim, self.depth), 'custom')
-        return (
-            f'variant {variant} (embed_dim {self.embed_dim}, depth {self.depth}), '
-            f'patch_size {self.patch_size}, in_channels {self.in_channels}'
-        )
-
-
-def recognise(content: dict[str, Any], source: str) -> EncoderFile:
-    """Find the encoder in what `read_checkpoint` returned.
-
-    Args:
-        content: top-level dict of the file.
-        source: the file's name, for messages.
-
-    Raises:
-        ValueError: no format fits; the message lists those that are read.
-    """
-    for row in FORMATS:
-        state = _state_dict(content, row)
-        if state is not None and _fits(state, row):
-            return _take(state, row, source)
-    keys = ', '.join(str(key) for key in list(content)[:8]) or 'none'
-    known = '; '.join(dict.fromkeys(row.name for row in FORMATS))
-    raise ValueError(f'{source} is of no known format (its first keys: {keys}). Formats read: {known}')
-
-
-def architecture(tensors: dict[str, Tensor]) -> Architecture:
-    """Read the sizes of an encoder off its shapes."""
-    embed_dim, in_channels, patch_size, _ = tensors['patch_embed.proj.weight'].shape
-    found = (re.match(r'blocks\.(\d+)\.', name) for name in tensors)
-    depth = 1 + max(int(match.group(1)) for match in found if match)
-    return Architecture(embed_dim, depth, patch_size, in_channels)
-
-
-def _state_dict(content: dict[str, Any], row: Format) -> dict[str, Tensor] | None:
-    state = content if row.wrapper is None else content.get(row.wrapper)
-    if not isinstance(state, dict) or not state:
-        return None
-    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
-        return None
-    names = [INNER_WRAPPERS.sub('', name) for name in state]
-    while all(name.startswith(WRAPPER) for name in names):
-        names = [name.removeprefix(WRAPPER) for name in names]
-    # Two names made one by this are no wrapped model.
-    return dict(zip(names, state.values(), strict=True)) if len(set(names)) == len(names) else None
-
-
-def _fits(state: dict[str, Tensor], row: Format) -> bool:
+def fits(tensors: dict[str, Tensor], row: Format) -> bool:
+    """Whether a state dict holds an encoder as a row says."""
     # Two axes of patches: video encoders have three, some others a linear layer.
     for name, axes in LANDMARKS.items():
         theirs = [row.prefix + part for part in row.dialect.theirs(name)]
-        if any(part not in state or state[part].ndim != axes for part in theirs):
+        if any(part not in tensors or tensors[part].ndim != axes for part in theirs):
             return False
-    return any(name.startswith(row.sign) for name in state)
+    return any(name.startswith(row.sign) for name in tensors)
 
 
-def _take(state: dict[str, Tensor], row: Format, source: str) -> EncoderFile:
-    inside = {name[len(row.prefix) :]: value for name, value in state.items() if name.startswith(row.prefix)}
-    outside = [name for name in state if not name.startswith(row.prefix)]
-    tensors, left_over, unexpected = to_ours(inside, row.dialect)
-    tensors, indices = convert_beit(tensors)
-    left_over |= indices
-    shapes = _drop_distillation(tensors, left_over)
-    for name in list(tensors):
-        reason = _explain(name, ENCODER_EXTRAS)
-        if reason:
-            left_over[name] = reason
-            shapes[name] = tuple(tensors.pop(name).shape)
-    for name in outside:
-        shapes[name] = tuple(state[name].shape)
-        reason = _explain(name, row.others)
-        if reason:
-            left_over[name] = reason
-        else:
-            unexpected.append(name)
-    return EncoderFile(source, row.name, tensors, left_over, unexpected, shapes)
+def find_row(tensors: dict[str, Tensor], key: str, prefix: str | None = None) -> Format | None:
+    """Find the row for a state dict.
+
+    Args:
+        tensors: the state dict, without wrappers in its names.
+        key: its place in the file, ``''`` for the file itself.
+        prefix: in front of the encoder's names; None looks for it.
+
+    Raises:
+        ValueError: several prefixes have an encoder behind them, and nothing tells which is meant.
+    """
+    if prefix is not None:
+        return next((row for row in _rows_behind(tensors) if row.prefix == prefix), None)
+    wrappers = (None, key, plain_key(key))
+    row = next((row for row in FORMATS if row.wrapper in wrappers and fits(tensors, row)), None)
+    if row:
+        return row
+    rows = {row.prefix: row for row in reversed(_rows_behind(tensors))}
+    if len(rows) < 2:
+        return next(iter(rows.values()), None)
+    chosen = choose(rows)
+    if not chosen:
+        raise ValueError(
+            f'encoders lie behind {", ".join(sorted(map(repr, rows)))}: say which by prefix=, such as '
+            f'prefix={min(rows)!r}'
+        )
+    return rows[chosen[0]]
 
 
-def _drop_distillation(tensors: dict[str, Tensor], left_over: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    """Take DeiT's second token and row 1 of its positions out; returns the shapes these had."""
-    if 'dist_token' not in tensors or 'pos_embed' not in tensors:
-        return {}
-    table = tensors['pos_embed']
-    # Other files may call something else so; without its row it stays, and is unexpected.
-    if math.isqrt(table.shape[1] - 2) ** 2 != table.shape[1] - 2:
-        return {}
-    # (1, 2 + H * W, D) -> (1, 1 + H * W, D)
-    tensors['pos_embed'] = torch.cat([table[:, :1], table[:, 2:]], dim=1)
-    token = tensors.pop('dist_token')
-    left_over['dist_token'] = 'distillation token, which PlainViT lacks: the other tokens no longer attend to it'
-    return {'pos_embed': tuple(table.shape), 'dist_token': tuple(token.shape)}
+def encoder_prefixes(tensors: dict[str, Tensor]) -> set[str]:
+    """All prefixes that have an encoder behind them."""
+    return {row.prefix for row in _rows_behind(tensors)}
 
 
-def _explain(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
-    return next((reason for start, reason in table if name.startswith(start)), None)
+def _rows_behind(tensors: dict[str, Tensor]) -> list[Format]:
+    """A row for each prefix, whichever it is, in each naming of an encoder."""
+    rows = []
+    for who, dialect in NAMINGS:
+        end = dialect.theirs('patch_embed.proj.weight')[0]
+        for prefix in sorted(name.removesuffix(end) for name in tensors if name.endswith(end)):
+            others = (('', f'outside of {prefix!r}, where the encoder is'),) if prefix else ()
+            row = Format(f'{who} behind {prefix!r}' if prefix else who, None, prefix, others=others, dialect=dialect)
+            if prefix[-1:] in ('', '.') and fits(tensors, row):
+                rows.append(row)
+    return rows

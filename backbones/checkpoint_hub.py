@@ -39,6 +39,9 @@ def find_published(name: str) -> Path | None:
     for offline in (True, False):
         found = _first_file(repository, revision, files, offline)
         if found:
+            if not offline:
+                # Tells heads and activation.
+                _first_file(repository, revision, ('config.json',), offline)
             return found
     raise ValueError(
         f'{name} cannot be fetched: {" or ".join(files)} of {repository} is neither in the Hugging Face cache nor '

@@ -17,13 +17,13 @@ def fit_kernel(kernel: Tensor, shape: Sequence[int], channels: Channels) -> Tens
     """Bring a kernel (D, C, p, p) to a model's ``shape`` (D, C', q, q).
 
     Returns:
-        the kernel, itself where nothing changes; None where the width differs, or the channels do and ``channels`` is
-        None.
+        the kernel, itself where nothing changes; None where the width differs, the kernel is not square (as in files
+        with the channels last), or the channels differ and ``channels`` is None.
 
     Raises:
         ValueError: see `spread_channels`.
     """
-    if kernel.ndim != 4 or kernel.shape[0] != shape[0]:
+    if kernel.ndim != 4 or kernel.shape[0] != shape[0] or kernel.shape[2] != kernel.shape[3]:
         return None
     if kernel.shape[1] != shape[1] or (channels is not None and not isinstance(channels, str)):
         if channels is None:

@@ -1,7 +1,6 @@
 """What became of every tensor of a checkpoint, as a value and as a short table."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -9,6 +8,17 @@ from typing import TypeAlias
 Shape: TypeAlias = tuple[int, ...]
 # Names shown per line before the rest is only counted.
 SHOWN = 6
+# Parts of other ViTs which PlainViT has no place for, so that no argument makes their files fit.
+OTHER_PARTS = (
+    ('norm_pre.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
+    ('pre_norm.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
+    ('reg_token', 'register tokens, which take part in attention: another network than PlainViT'),
+    ('register_tokens', 'register tokens, which take part in attention: another network than PlainViT'),
+    ('mlp.weights_in.', 'a gated MLP (SwiGLU): another network than PlainViT'),
+    ('mlp.w12.', 'a gated MLP (SwiGLU): another network than PlainViT'),
+    ('attn.q_norm.', 'norms of queries and keys: another network than PlainViT'),
+    ('residual.', "convolutions behind ViTDet's blocks, which PlainViT lacks"),
+)
 
 
 @dataclass
@@ -25,6 +35,9 @@ class Report:
         missing: parameters that are not in the file, unexplained.
         unexpected: names in the file that the model lacks, unexplained.
         mismatched: parameter -> (shape in the file, shape in the model), where no resizing helps.
+        refused: parameter or property -> why the file's cannot be taken, whatever its shape.
+        weights: which of several state dicts this is and why; '' where there is one.
+        assumed: lines on what the file does not tell.
     """
 
     source: str
@@ -36,20 +49,32 @@ class Report:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: dict[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    weights: str = ''
+    assumed: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether something was loaded and nothing is left unexplained."""
-        return bool(self.loaded) and not (self.missing or self.unexpected or self.mismatched)
+        return bool(self.loaded) and not self.problems()
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Rows of the table that keep the file from being loaded."""
+        rows = _reason_rows('refused', self.refused)
+        rows += [('missing', _summary(self.missing))] if self.missing else []
+        if self.unexpected:
+            rows.append(('unexpected', _summary(self.unexpected) + _meaning(self.unexpected)))
+        return rows + _shape_rows('wrong shape', self.mismatched, between='in the file, the model has')
 
     def __str__(self) -> str:
-        rows = [('checkpoint', self.source), ('format', self.format), ('loaded', f'{len(self.loaded)} tensors')]
+        rows = [('checkpoint', self.source), ('format', self.format)]
+        rows += [('weights', self.weights)] if self.weights else []
+        rows += [('loaded', f'{len(self.loaded)} tensors')]
         rows += _shape_rows('resized', self.resized)
         rows += _reason_rows('kept as is', self.kept)
         rows += _reason_rows('left over', self.left_over)
-        rows += [('missing', _summary(self.missing))] if self.missing else []
-        rows += [('unexpected', _summary(self.unexpected))] if self.unexpected else []
-        rows += _shape_rows('wrong shape', self.mismatched, between='in the file, the model has')
+        rows += [('assumed', line) for line in self.assumed]
+        rows += self.problems()
         return '\n'.join(f'{title:<12} {text}' for title, text in rows)
 
 
@@ -69,8 +94,16 @@ def _reason_rows(title: str, reasons: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _summary(names: Iterable[str]) -> str:
-    """Name a few, with the block numbers folded: ``blocks.*.norm1.bias (12), norm.bias and 3 more``."""
-    counts = Counter(re.sub(r'blocks\.\d+\.', 'blocks.*.', name) for name in names)
-    shown = [f'{name} ({count})' if count > 1 else name for name, count in list(counts.items())[:SHOWN]]
-    hidden = sum(list(counts.values())[SHOWN:])
+    """Name a few, equal parts of several blocks as one: ``blocks.*.norm1.bias (12), norm.bias and 3 more``."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r'blocks\.\d+\.', 'blocks.*.', name), []).append(name)
+    shown = [f'{part} ({len(group)})' if len(group) > 1 else group[0] for part, group in list(groups.items())[:SHOWN]]
+    hidden = sum(len(group) for group in list(groups.values())[SHOWN:])
     return ', '.join(shown) + (f' and {hidden} more' if hidden else '')
+
+
+def _meaning(names: Iterable[str]) -> str:
+    """What the parts of other networks are, where it is known."""
+    known = [meaning for part, meaning in OTHER_PARTS if any(part in name for name in names)]
+    return ''.join(f': {meaning}' for meaning in dict.fromkeys(known))

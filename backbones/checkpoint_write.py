@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from backbones.checkpoint import match
-from backbones.checkpoint_convert_beit import name_as_published, options_of
+from backbones.checkpoint_convert_beit import name_as_published
 from backbones.checkpoint_describe import describe
 from backbones.checkpoint_dialects import OPENMMLAB, TRANSFORMERS_V5, TRANSFORMERS_VITDET, to_theirs
-from backbones.checkpoint_formats import Architecture, architecture, recognise
+from backbones.checkpoint_match import assumptions, match
+from backbones.checkpoint_options import Architecture, architecture, heads_of, model_options, told_grid
+from backbones.checkpoint_positions import prefix_rows
 from backbones.checkpoint_read import read_checkpoint
+from backbones.checkpoint_recognise import EncoderFile, recognise
 from backbones.checkpoint_report import Report
-from backbones.checkpoint_resize import is_rel_pos, split_rows
 from backbones.vit import PlainViT
 
 # Target of a conversion -> suffixes of its files.
@@ -51,23 +52,24 @@ class Inspection:
     notes: list[str]
 
 
-def inspect_checkpoint(path: str | Path) -> Inspection:
+def inspect_checkpoint(path: str | Path, key: str | None = None, prefix: str | None = None) -> Inspection:
     """Match a checkpoint with the PlainViT of its own sizes.
 
     Args:
         path: see `backbones.checkpoint.load_pretrained`.
+        key: see `backbones.checkpoint.load_pretrained`.
+        prefix: see `backbones.checkpoint.load_pretrained`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read or is of no known format.
     """
     content = read_checkpoint(path)
-    file = recognise(content, str(path))
-    sizes = architecture(file.tensors)
-    with torch.device('meta'):
-        vit = _bare_model(sizes, file.tensors)
-    report, values = match(vit, file)
-    return Inspection(sizes, report, values, describe(str(path), content, file, sizes))
+    file = recognise(content, str(path), key, prefix)
+    report, values = match(_bare_model(file), file)
+    report.assumed = assumptions(file, heads_of(file), told_grid(file))
+    given = {name: value for name, value in (('key', key), ('prefix', prefix)) if value is not None}
+    return Inspection(architecture(file), report, values, describe(str(path), content, file, given))
 
 
 def lay_out(tensors: dict[str, Tensor], target: str) -> dict[str, Any]:
@@ -148,24 +150,14 @@ def _is_whole(tensor: Tensor) -> bool:
     return tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes
 
 
-def _bare_model(sizes: Architecture, tensors: dict[str, Tensor]) -> PlainViT:
-    """PlainViT with the sizes of a file; a position table that is not square counts as one row of patches."""
-    tables = {name: tensor for name, tensor in tensors.items() if is_rel_pos(name)}
-    rows = tensors['pos_embed'].shape[1] if 'pos_embed' in tensors else 2
-    square = split_rows(rows)
-    grid = (square[1], square[1]) if square else (1, rows - 1)
-    vit = PlainViT(
-        # Heads change no shape but those of the tables, which are put in below.
-        dict(embed_dim=sizes.embed_dim, depth=sizes.depth, num_heads=1),
-        img_size=(grid[0] * sizes.patch_size, grid[1] * sizes.patch_size),
-        patch_size=sizes.patch_size,
-        in_channels=sizes.in_channels,
-        # Windows are what makes a PlainViT without class token; their size leaves no trace but in the tables.
-        window_size=0 if 'cls_token' in tensors else 1,
-        out_norm='norm.weight' in tensors,
-        **options_of(tensors),
-    )
-    for name in tables.keys() & vit.state_dict().keys():
-        block, _, table = name.rpartition('.')
-        setattr(vit.get_submodule(block), table, nn.Parameter(tables[name].to('meta')))
-    return vit
+def _bare_model(file: EncoderFile) -> PlainViT:
+    """PlainViT of a file, on the meta device; what the file does not tell changes no shape."""
+    options = model_options(file)
+    known, rows = dict(options.known), file.tensors['pos_embed'].shape[1] if 'pos_embed' in file.tensors else 2
+    if 'num_heads' in options.untold:
+        known['variant'] = {**known['variant'], 'num_heads': 1}
+    # Positions of an unknown grid count as one row of patches.
+    patch = known['patch_size']
+    fill: dict[str, Any] = {'window_size': 1, 'img_size': (patch, (rows - prefix_rows(rows, None)) * patch)}
+    with torch.device('meta'):
+        return PlainViT(**known, **{name: value for name, value in fill.items() if name in options.untold})

@@ -92,6 +92,7 @@ class PlainViT(BaseModule):
         self.needs_grid = bool(window_size) or rel_pos is not None
         self.num_prefix_tokens = 0 if window_size or rel_pos in DECOMPOSED else 1
 
+        self.pretrain_img_size = pretrain_img_size
         self.rel_pos_grid = patch_grid(img_size, patch_size)
         self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)

@@ -13,12 +13,12 @@ from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from backbones.checkpoint import load_pretrained, read_checkpoint
-from backbones.checkpoint_convert_beit import options_of
-from backbones.checkpoint_formats import architecture, recognise
-from backbones.variants import VARIANTS, Size
+from backbones.checkpoint import load_encoder, read_checkpoint
+from backbones.checkpoint_config import read_model_config
+from backbones.checkpoint_options import model_options
+from backbones.checkpoint_recognise import EncoderFile, recognise
+from backbones.variants import Size
 from backbones.vit import PlainViT
-from pretrain.restore import read_model_config
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 # What only training needs.
@@ -57,7 +57,12 @@ class Description:
 
 
 def describe(
-    content: dict[str, Any], source: str, variant: str | None = None, img_size: Size | None = None
+    content: dict[str, Any],
+    source: str,
+    variant: str | None = None,
+    img_size: Size | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
 ) -> Description:
     """Work out how to build the backbone in a checkpoint.
 
@@ -68,6 +73,8 @@ def describe(
         source: its name, for messages.
         variant: see `load_frozen`.
         img_size: see `load_frozen`.
+        key: see `load_frozen`.
+        prefix: see `load_frozen`.
 
     Raises:
         ValueError: it holds no ViT, or another one than ``variant``.
@@ -76,7 +83,7 @@ def describe(
     text = meta.get('cfg') if isinstance(meta, dict) else None
     config = read_model_config(text) if text else {}
     told = config.get('encoder', config.get('backbone'))
-    options = _own_options(told, source) if config else _options_of_shapes(content, source)
+    options = _own_options(told, source) if config else _options_of_shapes(recognise(content, source, key, prefix))
     if variant is not None and options.setdefault('variant', variant) != variant:
         raise ValueError(f'{source} is of variant {options["variant"]!r}, not {variant!r}: leave --variant out')
     size = options.setdefault('img_size', img_size or 224)
@@ -84,22 +91,30 @@ def describe(
     return Description(options, {key: list(statistics[key]) for key in IMAGENET}, img_size or size)
 
 
-def load_frozen(path: str | Path, variant: str | None = None, img_size: Size | None = None) -> Frozen:
-    """Load a backbone through `load_pretrained`, built as `describe` says.
+def load_frozen(
+    path: str | Path,
+    variant: str | None = None,
+    img_size: Size | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> Frozen:
+    """Load a backbone as `load_pretrained` does, built as `describe` says.
 
     Args:
         path: see `load_pretrained`.
         variant: a key of `backbones.variants.VARIANTS`; None takes what the file tells.
         img_size: size of the images to evaluate, to which positions are resampled; None takes that of pretraining.
+        key: see `load_pretrained`.
+        prefix: see `load_pretrained`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: see `describe` and `load_pretrained`.
     """
     content = read_checkpoint(path)
-    description = describe(content, str(path), variant, img_size)
+    description = describe(content, str(path), variant, img_size, key, prefix)
     vit = PlainViT(**description.options, out_norm=True)
-    load_pretrained(vit, content)
+    load_encoder(vit, recognise(content, str(path), key, prefix))
     return Frozen(vit.eval(), ImgDataPreprocessor(**description.statistics), description.size)
 
 
@@ -109,12 +124,14 @@ def _own_options(told: Any, source: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if key not in TRAINING_OPTIONS}
 
 
-def _options_of_shapes(content: dict[str, Any], source: str) -> dict[str, Any]:
-    tensors = recognise(content, source).tensors
-    sizes = architecture(tensors)
-    names = {(each['embed_dim'], each['depth']): name for name, each in VARIANTS.items()}
-    known = {'variant': names[sizes.embed_dim, sizes.depth]} if (sizes.embed_dim, sizes.depth) in names else {}
-    return dict(patch_size=sizes.patch_size, in_channels=sizes.in_channels, **known, **options_of(tensors))
+def _options_of_shapes(file: EncoderFile) -> dict[str, Any]:
+    options = model_options(file)
+    if 'num_heads' in options.untold:
+        raise ValueError(
+            f'{file.source} is of no published size ({options.known["variant"]}) and does not tell its heads: evaluate '
+            'the checkpoint of the run, which holds its config'
+        )
+    return {name: value for name, value in options.known.items() if name != 'out_norm'}
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
 """A pretraining model back from its checkpoint."""
 
-import ast
 from pathlib import Path
 from typing import Any
 
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
-from backbones.checkpoint import read_checkpoint
+from backbones.checkpoint_config import read_model_config
+from backbones.checkpoint_read import read_checkpoint
 from backbones.vit import PlainViT
 from pretrain.beit import BEiTPretraining
 from pretrain.denoise import DenoisingAutoencoder
@@ -65,38 +65,6 @@ def load_model(path: str | Path, tokenizer: str | Path | None = None) -> Pretrai
 def find_weights(content: dict[str, Any]) -> dict[str, Tensor]:
     """Weights in the content of a checkpoint, wherever they are wrapped."""
     return content.get('state_dict', content.get('model', content))
-
-
-def read_model_config(text: str) -> dict[str, Any]:
-    """Read ``model = dict(...)`` from the text that mmengine stores of a config, as values.
-
-    Raises:
-        ValueError: it is not there, or holds anything that would have to be run.
-    """
-    try:
-        for statement in ast.parse(text).body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
-                return ast.literal_eval(_DictCalls().visit(statement.value))
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(
-            f'the config in the checkpoint is not made of values alone, so it is not read: {error}'
-        ) from error
-    raise ValueError('the config in the checkpoint has no model')
-
-
-class _DictCalls(ast.NodeTransformer):
-    """Turn ``dict(a=1)`` and ``dict({'a b': 1})``, as mmengine writes them, into literals."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Called by ``ast`` for each call in the text."""
-        self.generic_visit(node)
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
-            return node
-        if not node.args:
-            keys: list[ast.expr | None] = [ast.Constant(keyword.arg) for keyword in node.keywords]
-            return ast.Dict(keys=keys, values=[keyword.value for keyword in node.keywords])
-        plain = len(node.args) == 1 and isinstance(node.args[0], ast.Dict) and not node.keywords
-        return node.args[0] if plain else node
 
 
 def build_model(config: dict[str, Any], tokenizer: str | Path | None = None) -> PretrainingModel:

@@ -181,7 +181,7 @@ def test_load_pretrained__partial_file(tmp_path):
     del state['blocks.1.mlp.fc2.bias'], state['cls_token']
     torch.save({'model': state}, tmp_path / 'a.pth')
     message = refused(toy(), tmp_path / 'a.pth')
-    assert 'missing      cls_token, blocks.*.mlp.fc2.bias' in message
+    assert 'missing      cls_token, blocks.1.mlp.fc2.bias' in message
     assert 'allow_missing' in message
 
 
@@ -215,8 +215,8 @@ def test_load_pretrained__all_allowed_yet_nothing_loaded(tmp_path):
         (dict(in_channels=4), 'patch_embed.proj.weight: (24, 3, 8, 8) in the file, the model has (24, 4, 8, 8)'),
         (dict(in_channels=4), "channels='mean'"),
         (dict(variant=dict(TOY, embed_dim=32)), 'pos_embed: (1, 17, 24) in the file, the model has (1, 17, 32)'),
-        (dict(variant=dict(TOY, depth=3)), 'missing      blocks.*.norm1.weight'),
-        (dict(variant=dict(TOY, depth=1)), 'unexpected   blocks.*.norm1.weight'),
+        (dict(variant=dict(TOY, depth=3)), 'missing      blocks.2.norm1.weight'),
+        (dict(variant=dict(TOY, depth=1)), 'unexpected   blocks.1.norm1.weight'),
     ],
 )
 def test_load_pretrained__sizes_that_differ(tmp_path, options, told):
@@ -251,7 +251,7 @@ def test_load_pretrained__positions_for_windows_from_a_plain_file(tmp_path):
 @pytest.mark.parametrize('extra', ['blocks.0.gamma_1', 'blocks.0.attn.q_bias', 'dist_token', 'reg_token'])
 def test_load_pretrained__parts_without_a_place(tmp_path, extra):
     torch.save({'model': weights() | {extra: torch.ones(24)}}, tmp_path / 'a.pth')
-    assert 'unexpected   ' + extra.replace('.0.', '.*.') in refused(toy(), tmp_path / 'a.pth')
+    assert 'unexpected   ' + extra in refused(toy(), tmp_path / 'a.pth')
 
 
 def test_load_pretrained__relative_positions_without_a_place(tmp_path):
@@ -264,7 +264,7 @@ def test_load_pretrained__relative_positions_of_some_blocks_only(tmp_path):
     state = weights(window_size=2, rel_pos='decomposed')
     del state['blocks.1.attn.rel_pos_h']
     torch.save({'model': state}, tmp_path / 'a.pth')
-    assert 'missing      blocks.*.attn.rel_pos_h' in refused(
+    assert 'missing      blocks.1.attn.rel_pos_h' in refused(
         toy(window_size=2, rel_pos='decomposed'), tmp_path / 'a.pth'
     )
 
@@ -312,13 +312,13 @@ def test_load_pretrained__positions_to_the_grid_of_the_model(tmp_path):
     ramp = torch.arange(4.0).repeat(4).reshape(1, 16, 1).expand(1, 16, 24)
     state['pos_embed'] = torch.cat([torch.full((1, 1, 24), 9.0), ramp], dim=1)
     torch.save({'model': state}, tmp_path / 'a.pth')
-    model = toy(img_size=(16, 64))
+    model = toy(img_size=(24, 64))
     report = load_pretrained(model, tmp_path / 'a.pth')
-    assert report.resized == {'pos_embed': ((1, 17, 24), (1, 17, 24))}
+    assert report.resized == {'pos_embed': ((1, 17, 24), (1, 25, 24))}
     table = model.pos_embed.data
     torch.testing.assert_close(table[:, 0], torch.full((1, 24), 9.0))
     # (1, H * W, D) -> (H, W, D); x' = (x + 0.5) / 2 - 0.5
-    places = table[0, 1:].reshape(2, 8, 24)
+    places = table[0, 1:].reshape(3, 8, 24)
     torch.testing.assert_close(places[0], places[1])
     # The middle columns lie at x = 1.25 and 1.75 of the four old ones.
     for column, x in ((3, 1.25), (4, 1.75)):

@@ -9,7 +9,7 @@ import torch
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from backbones import load_pretrained
-from backbones.checkpoint_formats import recognise
+from backbones.checkpoint_recognise import recognise
 from pretrain.beit import BEiTPretraining
 from pretrain.targets import TokenTarget, Views
 from pretrain.tokenizer import DiscreteVAE

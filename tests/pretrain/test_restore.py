@@ -2,8 +2,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from backbones.checkpoint_config import read_model_config
 from pretrain.mae import MaskedAutoencoder
-from pretrain.restore import MODEL_CLASSES, build_model, load_model, read_model_config
+from pretrain.restore import MODEL_CLASSES, build_model, load_model
 from pretrain.tokenizer import DiscreteVAE
 from tests.helpers import randomise
 

@@ -1,0 +1,117 @@
+"""The state dicts in a file: which there are, under which names, and which of several is meant."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Wrappers (DistributedDataParallel) put this in front of every name ...
+WRAPPER = 'module.'
+# ... and others (torch.compile, FSDP, activation checkpointing, Lightning's Fabric) put these anywhere in it.
+INNER_WRAPPERS = re.compile(r'(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.')
+# DINOv2 trains in chunks, blocks.CHUNK.BLOCK, where BLOCK counts through all chunks.
+CHUNKED = re.compile(r'(^|\.)blocks\.\d+\.(\d+)\.')
+# Words in the place of weights that are a running average of others. Not 'momentum' and 'target': some projects
+# evaluate these (I-JEPA), others what they follow (MoCo, BYOL) ...
+AVERAGED = {'ema', 'averaged', 'average', 'avg', 'swa', 'teacher'}
+# ... but here the plain key holds the average, and this one the weights it is made of (mmengine, Lightning).
+SWAPPED = ('ema_state_dict', 'current_model_state')
+
+
+@dataclass(frozen=True)
+class State:
+    """One state dict.
+
+    Attributes:
+        tensors: name without wrappers -> tensor.
+        others: name -> why it is left over: entries that are no tensors, or the same tensor again.
+        clashes: pairs of names that are one name without wrappers and hold different tensors.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
+    clashes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find_states(content: dict[str, Any]) -> dict[str, State]:
+    """Find what may be a state dict: the file itself (key ``''``), its dicts (``'model'``), theirs (``'ema.module'``).
+
+    Args:
+        content: top-level dict of a file.
+
+    Returns:
+        key -> state dict, of those that hold a tensor under a name at all.
+    """
+    found: dict[str, dict[Any, Any]] = {'': content}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            found[str(key)] = value
+            found |= {f'{key}.{name}': inner for name, inner in value.items() if isinstance(inner, dict)}
+    return {key: _clean(state) for key, state in found.items() if any(_is_weight(*item) for item in state.items())}
+
+
+def _is_weight(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
+
+
+def _clean(state: dict[Any, Any]) -> State:
+    """Take wrappers off the names, and put aside what is no tensor."""
+    weights = {name: value for name, value in state.items() if _is_weight(name, value)}
+    others = {
+        str(name): f'no tensor but {type(value).__name__}' for name, value in state.items() if name not in weights
+    }
+    cleaned = State(others=others)
+    origin: dict[str, str] = {}
+    for name, plain in zip(weights, _plain_names(list(weights)), strict=True):
+        if plain not in origin:
+            origin[plain] = name
+            cleaned.tensors[plain] = weights[name]
+        elif same(cleaned.tensors[plain], weights[name]):
+            others[name] = f'stored twice, as {origin[plain]} too'
+        else:
+            cleaned.clashes.append((origin[plain], name))
+    return cleaned
+
+
+def _plain_names(names: list[str]) -> list[str]:
+    names = [INNER_WRAPPERS.sub('', name) for name in names]
+    while all(name.startswith(WRAPPER) for name in names):
+        names = [name.removeprefix(WRAPPER) for name in names]
+    whole = [CHUNKED.sub(r'\1blocks.\2.', name) for name in names]
+    in_blocks = [name for name in names if re.search(r'(^|\.)blocks\.\d+\.', name)]
+    return whole if all(CHUNKED.search(name) for name in in_blocks) else names
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors hold the same."""
+    return (first.dtype, first.shape, first.layout) == (second.dtype, second.shape, second.layout) and torch.equal(
+        first, second
+    )
+
+
+def choose(places: Collection[str]) -> tuple[str, str] | None:
+    """Choose between weights and their running average, which is what their authors evaluate.
+
+    Args:
+        places: keys or prefixes of a file that all hold the same network.
+
+    Returns:
+        the place and why; None where no convention decides.
+    """
+    swapped = [place for place in places if place in SWAPPED]
+    if swapped:
+        plain = [place for place in places if place not in SWAPPED]
+        return (plain[0], f'the average, and {swapped[0]!r} what it is made of') if len(plain) == 1 else None
+    averaged = [place for place in places if AVERAGED & set(re.split(r'[\W_]+', place.lower()))]
+    if len(averaged) != 1:
+        return None
+    return averaged[0], 'a running average (EMA, teacher), which is what is evaluated where there is one'
+
+
+def plain_key(key: str) -> str:
+    """Key of the raw weights beside averaged ones: ``'model'`` for ``'model_ema'``."""
+    words = key.partition('.')[0].split('_')
+    return key if key == 'teacher' else '_'.join(word for word in words if word not in AVERAGED)
