@@ -1,119 +1,48 @@
 """What the command lines share: read a config, point it at data and weights, and refuse what cannot run."""
 
 import importlib.metadata
-import inspect
 import json
 import platform
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
-from mmengine.runner import Runner
+from mmengine.config import Config
 
-from backbones.checkpoint import load_pretrained
 from backbones.data_sets import inner_datasets
-from backbones.distributed import leave_group
+from backbones.launch_config import RUNNER_KEYS, open_config, read_config, require_keys, unknown_keys
+from backbones.launch_errors import Parser, UsageError, above_zero, command, one_line, run_command, seed
+from backbones.launch_keys import named_keys
+from backbones.launch_options import OptionsAction
+from backbones.launch_weights import RANDOM, set_pretrained
 
-# Read by mmengine beside the arguments of its Runner.
-EXTRA_KEYS = {
-    'activation_checkpointing',
-    'compile',
-    'custom_imports',
-    'efficient_conv_bn_eval',
-    'find_unused_parameters',
-    'model_wrapper_cfg',
-    'sync_bn',
-}
-RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | EXTRA_KEYS
+__all__ = [
+    'RANDOM',
+    'RUNNER_KEYS',
+    'OptionsAction',
+    'Parser',
+    'UsageError',
+    'above_zero',
+    'check_data',
+    'check_schedule',
+    'command',
+    'evaluate_in_bf16',
+    'named_keys',
+    'one_line',
+    'open_config',
+    'read_config',
+    'require_keys',
+    'run_command',
+    'save_versions',
+    'seed',
+    'set_compile',
+    'set_pretrained',
+    'unknown_keys',
+    'use_bf16',
+    'versions',
+]
+
 PACKAGES = ('dense-mae', 'torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation')
-RANDOM = 'random'
-
-
-class UsageError(ValueError):
-    """A mistake of the user's: shown as one line, without a traceback."""
-
-
-def run_command(command: Callable[[], None]) -> None:
-    """Run a command line; a `UsageError` ends it with its message and exit code 2."""
-    try:
-        command()
-    except UsageError as error:
-        print(f'error: {error}', file=sys.stderr)
-        raise SystemExit(2) from error
-    leave_group()
-
-
-def read_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
-    """Read a config file, apply ``--cfg-options`` and settle the working directory.
-
-    Raises:
-        UsageError: the file is absent or broken, or a top-level key is one that no runner reads.
-    """
-    if not Path(path).is_file():
-        raise UsageError(f'config {path}: there is no such file')
-    try:
-        cfg = Config.fromfile(path)
-        cfg.merge_from_dict(options or {})
-    except (SyntaxError, NameError, KeyError, TypeError, IndexError) as error:
-        raise UsageError(f'config {path}: {type(error).__name__}: {error}') from error
-    unknown = unknown_keys(cfg)
-    if unknown:
-        raise UsageError(
-            f'config {path}: nothing reads {", ".join(unknown)}; known are {", ".join(sorted(RUNNER_KEYS))}'
-        )
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(path).stem)
-    return cfg
-
-
-def unknown_keys(cfg: Config) -> list[str]:
-    """Top-level keys that neither mmengine's Runner nor its Config reads."""
-    return sorted(set(cfg.keys()) - RUNNER_KEYS)
-
-
-def set_pretrained(cfg: Config, weights: str | None) -> str:
-    """Settle what the backbone starts from.
-
-    Args:
-        cfg: changed in place; the backbone (of a pretraining config: the encoder) gets its ``init_cfg``.
-        weights: a checkpoint; ``'random'`` for random weights; None for what the config says.
-
-    Returns:
-        a line that says what it starts from.
-
-    Raises:
-        UsageError: the file is absent or does not fit the backbone.
-    """
-    backbone = cfg.model.get('backbone') or cfg.model.get('encoder')
-    if backbone is None and weights in (None, RANDOM):
-        return f'{cfg.model.type} starts from random weights'
-    if backbone is None:
-        raise UsageError(f'{cfg.model.type} has neither backbone nor encoder to take pretrained weights')
-    if weights == RANDOM:
-        backbone.init_cfg = None
-    elif weights is not None:
-        backbone.init_cfg = ConfigDict(type='PretrainedViT', checkpoint=weights)
-    init_cfg = backbone.get('init_cfg')
-    if not init_cfg or init_cfg.get('type') != 'PretrainedViT':
-        return f'backbone starts from: {init_cfg or "random weights"}'
-    _check_weights(backbone, init_cfg)
-    return f'backbone starts from: {init_cfg.checkpoint}'
-
-
-def _check_weights(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
-    """Load the weights once before the run, so that a wrong file ends in a message."""
-    if not Path(init_cfg.checkpoint).is_file():
-        raise UsageError(
-            f'pretrained weights {init_cfg.checkpoint}: there is no such file. Give --pretrained PATH, or '
-            f'--pretrained {RANDOM} to start from random weights'
-        )
-    vit = MODELS.build({**backbone, 'init_cfg': None})
-    try:
-        load_pretrained(vit, init_cfg.checkpoint, allow_missing=init_cfg.get('allow_missing', ()))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> list[str]:
@@ -143,10 +72,9 @@ def _dataset_paths(dataset: dict[str, Any]) -> Iterator[Path]:
 
 def check_schedule(cfg: Config) -> list[str]:
     """Warn about learning-rate curves that end at another iteration than the training."""
-    total = cfg.train_cfg.get('max_iters')
-    ends = {
-        index: entry.get('end') for index, entry in enumerate(cfg.param_scheduler) if not entry.get('by_epoch', True)
-    }
+    total, curves = cfg.train_cfg.get('max_iters'), cfg.get('param_scheduler') or []
+    curves = curves if isinstance(curves, list) else [curves]
+    ends = {index: entry.get('end') for index, entry in enumerate(curves) if not entry.get('by_epoch', True)}
     if total is None or not ends or ends[max(ends)] in (None, total):
         return []
     index, end = max(ends), ends[max(ends)]
@@ -162,8 +90,9 @@ def use_bf16(cfg: Config) -> None:
     Raises:
         UsageError: the config's optimizer wrapper is not the plain one.
     """
-    if cfg.optim_wrapper.type not in ('OptimWrapper', 'BF16OptimWrapper'):
-        raise UsageError(f'--amp replaces optim_wrapper.type=OptimWrapper, this config has {cfg.optim_wrapper.type}')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'BF16OptimWrapper'):
+        raise UsageError(f'--amp replaces optim_wrapper.type=OptimWrapper, this config has {kind}')
     cfg.optim_wrapper.type = 'BF16OptimWrapper'
 
 
@@ -188,10 +117,10 @@ def set_compile(cfg: Config) -> str:
     Raises:
         UsageError: the model has none of these.
     """
-    parts = ['losses'] if 'encoder' in cfg.model else [name for name in ('backbone', 'neck') if name in cfg.model]
+    parts = ['losses'] if cfg.model.get('encoder') else [name for name in ('backbone', 'neck') if cfg.model.get(name)]
     if not parts:
         raise UsageError(f'--compile takes models with an encoder or a backbone, not {cfg.model.type}')
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='CompileParts', parts=parts)]
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CompileParts', parts=parts)]
     return f'compiled before training: {", ".join(parts)}'
 
 

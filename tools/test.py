@@ -2,30 +2,49 @@
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones.checkpoint_read import read_checkpoint
 from backbones.data_root import apply_data_root
-from backbones.launch import RANDOM, UsageError, check_data, evaluate_in_bf16, read_config, run_command, set_pretrained
+from backbones.launch import (
+    RANDOM,
+    OptionsAction,
+    Parser,
+    UsageError,
+    check_data,
+    evaluate_in_bf16,
+    named_keys,
+    open_config,
+    require_keys,
+    run_command,
+    set_pretrained,
+)
 from backbones.launch_asked import Asked
+from backbones.launch_fit import misfit, other_classes
 from backbones.launch_processes import check_launcher
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
     parser.add_argument('--data-root', help='directory of the data, whatever its layout')
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c; a+=c adds to a list'
+    )
     # torch.distributed.launch passes it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -40,14 +59,16 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         UsageError: a file or directory is absent or not what it has to be.
     """
     check_launcher(args.launcher)
-    cfg = read_config(args.config, args.cfg_options, args.work_dir)
+    cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
+    require_keys(cfg, ('model',), args.config)
     cfg.launcher = args.launcher
     if cfg.get('test_dataloader') is None:
         raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
-    if not os.path.isfile(args.checkpoint):
+    if not Path(args.checkpoint).expanduser().is_file():
         raise UsageError(f'checkpoint {args.checkpoint}: there is no such file')
+    cfg.load_from, cfg.resume = None, False  # of the training; it would come on top of the checkpoint
     asked = Asked(cfg, args.cfg_options)
-    told = evaluate_in_bf16(cfg, 'test') if args.amp else []
+    told += evaluate_in_bf16(cfg, 'test') if args.amp else []
     told += asked.keep(cfg, '--amp')
     if args.data_root:
         try:
@@ -66,26 +87,44 @@ def load(runner: Runner, checkpoint: str) -> None:
     """Load every weight of the model; mmengine by itself would leave out what does not fit.
 
     Raises:
-        UsageError: the checkpoint is of another model.
+        UsageError: the checkpoint cannot be read, or is of another model or of classes in another order.
     """
     try:
-        runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(f'checkpoint {checkpoint} does not fit the config: {error}') from error
+        content = read_checkpoint(checkpoint)
+    except ValueError as error:
+        raise UsageError(f'checkpoint {error}') from error
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    classes = (getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}).get('classes') or ()
+    renamed = other_classes(content, classes)
+    wrong = misfit(content, model)
+    if wrong:
+        raise UsageError(f'checkpoint {checkpoint} does not fit the config: {renamed or wrong}')
+    if renamed and 'another order' in renamed:
+        raise UsageError(f'checkpoint {checkpoint} does not fit the data: {renamed}')
+    if renamed:
+        runner.logger.warning(f'{checkpoint}: {renamed}')
+    runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
+
+
+def as_json(value: Any) -> float | None:
+    """A metric as JSON has it: a number, or null for what is not finite, such as the score of a class without data."""
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate, print the metrics and write them to ``metrics.json``."""
     args = parse_args(argv)
     cfg, told = prepare(args)
-    runner = Runner.from_cfg(cfg)
-    for line in told:
-        runner.logger.info(line)
-    load(runner, args.checkpoint)
-    metrics = runner.test()
+    with named_keys(cfg):
+        runner = Runner.from_cfg(cfg)
+        for line in told:
+            runner.logger.info(line)
+        load(runner, str(Path(args.checkpoint).expanduser()))
+        metrics = runner.test()
     if is_main_process():
         path = Path(cfg.work_dir) / 'metrics.json'
-        path.write_text(json.dumps({name: float(value) for name, value in metrics.items()}, indent=2) + '\n')
+        path.write_text(json.dumps({name: as_json(value) for name, value in metrics.items()}, indent=2) + '\n')
         for name, value in metrics.items():
             print(f'{name:<24} {value}')
         print(f'written to {path}')

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner, find_latest_checkpoint
 
@@ -12,13 +12,18 @@ import backbones  # noqa: F401  (at module level: spawned workers import this fi
 from backbones.data_root import apply_data_root
 from backbones.launch import (
     RANDOM,
+    OptionsAction,
+    Parser,
     UsageError,
     check_data,
     check_schedule,
     evaluate_in_bf16,
-    read_config,
+    named_keys,
+    open_config,
+    require_keys,
     run_command,
     save_versions,
+    seed,
     set_compile,
     set_pretrained,
     use_bf16,
@@ -29,20 +34,27 @@ from backbones.launch_processes import check_launcher, set_wrapper
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(__doc__)
     parser.add_argument('config')
     parser.add_argument('--work-dir', help='where checkpoints and logs go; default work_dirs/CONFIG')
     parser.add_argument(
         '--data-root', nargs='+', help='directory of the data, whatever its layout; several to pretrain'
     )
-    parser.add_argument('--pretrained', help="checkpoint the backbone starts from, or 'random'; default: the config's")
+    parser.add_argument(
+        '--pretrained',
+        help="file, timm/NAME or hf:ORG/REPO the backbone starts from, or 'random'; default: the config's",
+    )
     parser.add_argument('--resume', nargs='?', const='auto', help='continue from PATH, or from the latest checkpoint')
-    parser.add_argument('--seed', type=int, help='of every random choice; default: drawn and logged')
+    parser.add_argument(
+        '--seed', type=seed, help="of every random choice; default: the config's, else drawn and logged"
+    )
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--compile', action='store_true', help='torch.compile the losses, or backbone and neck')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--sharded', action='store_true', help='spread the model over the processes (FSDP2)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c; a+=c adds to a list'
+    )
     # torch.distributed.launch passes it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -57,9 +69,10 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         UsageError: a file or directory is absent or not what it has to be, or a flag does not fit the config.
     """
     check_launcher(args.launcher)
-    cfg = read_config(args.config, args.cfg_options, args.work_dir)
+    cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
+    require_keys(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'), args.config)
     cfg.launcher = args.launcher
-    asked, told = Asked(cfg, args.cfg_options), []
+    asked = Asked(cfg, args.cfg_options)
     for flag, step in STEPS.items():
         told += step(cfg, args)
         told += asked.keep(cfg, flag)
@@ -85,7 +98,7 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Train and validate in bf16 where ``--amp`` or the config says so."""
     if args.amp:
         use_bf16(cfg)
-    return evaluate_in_bf16(cfg, 'val') if cfg.optim_wrapper.type == 'BF16OptimWrapper' else []
+    return evaluate_in_bf16(cfg, 'val') if cfg.optim_wrapper.get('type') == 'BF16OptimWrapper' else []
 
 
 def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
@@ -124,12 +137,13 @@ def set_resume(cfg: Config, where: str) -> bool:
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     cfg, told = prepare(parse_args(argv))
-    runner = Runner.from_cfg(cfg)
-    for line in told:
-        runner.logger.info(line)
-    if is_main_process():
-        save_versions(cfg.work_dir)
-    runner.train()
+    with named_keys(cfg):
+        runner = Runner.from_cfg(cfg)
+        for line in told:
+            runner.logger.info(line)
+        if is_main_process():
+            save_versions(cfg.work_dir)
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -12,7 +12,6 @@ from backbones.launch import (
     check_data,
     check_schedule,
     read_config,
-    run_command,
     save_versions,
     set_compile,
     set_pretrained,
@@ -34,28 +33,14 @@ def test_read_config__options_and_work_dir():
 def test_read_config__mistakes(tmp_path):
     with pytest.raises(UsageError, match=r'nowhere.py: there is no such file'):
         read_config('nowhere.py')
-    with pytest.raises(UsageError, match='nothing reads train_confg; known are'):
+    with pytest.raises(UsageError, match=r'nothing reads train_confg; did you mean train_cfg\?'):
         read_config(SEG, {'train_confg.max_iters': 7})
-    with pytest.raises(UsageError, match=r'(IndexError|KeyError|TypeError|AssertionError)'):
+    with pytest.raises(UsageError, match=r'param_scheduler.9.end: param_scheduler has 2 entries, 0 to 1'):
         read_config(SEG, {'param_scheduler.9.end': 7})
     broken = tmp_path / 'broken.py'
     broken.write_text('model = dict(')
     with pytest.raises(UsageError, match=r'broken.py: SyntaxError'):
         read_config(broken)
-
-
-def test_run_command__only_mistakes_lose_their_traceback(capsys):
-    def mistake():
-        raise UsageError('no such thing')
-
-    def bug():
-        raise ValueError('a bug')
-
-    with pytest.raises(SystemExit) as ended:
-        run_command(mistake)
-    assert (ended.value.code, capsys.readouterr().err) == (2, 'error: no such thing\n')
-    with pytest.raises(ValueError, match='a bug'):
-        run_command(bug)
 
 
 def test_set_pretrained__weights_of_a_file(tmp_path):
