@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.data_layout import COCO_SPLITS, IMAGE_SUFFIXES
+from backbones.coco_layout import COCO_SPLITS
+from backbones.data_layout import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)

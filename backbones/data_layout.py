@@ -1,50 +1,24 @@
-"""Directory layouts of labelled images: COCO's and ADE20K's, with the variants met in practice."""
+"""Directory layouts of labelled images: ADE20K's beside COCO's (`coco_layout`), with the variants met in practice."""
 
-import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-COCO_LAYOUTS = """\
-  COCO:     {train2017,val2017}/, annotations/instances_{train2017,val2017}.json
-  images:   images/{train,val}/, annotations/instances_{train,val}.json
-  folders:  {train,val}/, annotations/{train,val}.json (or instances_{train,val}.json)
-  Roboflow: {train,valid}/_annotations.coco.json beside the images"""
+from backbones.coco_layout import COCO_LAYOUTS, coco_files
+
 ADE_LAYOUTS = """\
   ADE20K:   images/{training,validation}/, annotations/{training,validation}/*.png, classes.txt (line n names label n,
             label 0 is ignored); ADE20K itself may lie in ADEChallengeData2016/ and needs no classes.txt"""
 FOLDER_LAYOUTS = """\
   classes:  train/CLASS/ and val/CLASS/ (or valid/, validation/), images at any depth below CLASS"""
 
-COCO_SPLITS = {'train': ('train2017', 'train'), 'val': ('val2017', 'val', 'valid', 'validation')}
-COCO_IMAGES = ('{split}', 'images/{split}')
-COCO_ANNOTATIONS = (
-    'annotations/instances_{split}.json',
-    'annotations/{split}.json',
-    '{split}/_annotations.coco.json',
-)
 ADE_SPLITS = {'train': 'training', 'val': 'validation'}
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp', '.bmp')
 # Masks read to check the labels against the class list.
 MASKS_CHECKED = 20
-
-
-@dataclass(frozen=True)
-class CocoPart:
-    """One part of a data set in COCO format; ``classes`` are in the order in which mmdet numbers them."""
-
-    images: Path
-    annotations: Path
-    classes: tuple[str, ...]
-
-    @property
-    def source(self) -> Path:
-        """Where the classes come from."""
-        return self.annotations
 
 
 @dataclass(frozen=True)
@@ -61,62 +35,6 @@ class AdePart:
 def known_layouts(kind: str) -> str:
     """The layouts of a kind ('coco', 'ade' or 'folders'), for people."""
     return 'Known layouts:\n' + {'coco': COCO_LAYOUTS, 'ade': ADE_LAYOUTS, 'folders': FOLDER_LAYOUTS}[kind]
-
-
-def coco_files(root: Path) -> dict[str, tuple[Path, list[Path]]]:
-    """Annotation file and candidate image folders of each part ('train', 'val') that lies in a COCO layout."""
-    found = {}
-    for part, splits in COCO_SPLITS.items():
-        for split in splits:
-            annotations = [root / pattern.format(split=split) for pattern in COCO_ANNOTATIONS]
-            file = next((path for path in annotations if path.is_file()), None)
-            folders = [path for pattern in COCO_IMAGES if (path := root / pattern.format(split=split)).is_dir()]
-            if part not in found and file and folders:
-                found[part] = (file, folders)
-    return found
-
-
-def find_coco(root: Path) -> dict[str, CocoPart]:
-    """Find the parts ('train', 'val') of a data set in COCO format; empty where ``root`` has no such layout.
-
-    Raises:
-        ValueError: an annotation file is broken, lists no usable classes, or names images that are not there.
-    """
-    return {part: read_coco(file, folders) for part, (file, folders) in coco_files(root).items()}
-
-
-def read_coco(file: Path, folders: Sequence[Path]) -> CocoPart:
-    """Read the classes of an annotation file and choose the folder that holds its images.
-
-    mmdet numbers classes in the order of the file's ``categories``, whatever their ids.
-
-    Raises:
-        ValueError: the file is no COCO annotation file, a class has no name or a used one, or the images are absent.
-    """
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-        names = [category['name'] for category in content['categories']]
-        ids = [category['id'] for category in content['categories']]
-        images = [image['file_name'] for image in content['images']]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{file} is no COCO annotation file: {type(error).__name__} {error}') from error
-    if not names or not images:
-        raise ValueError(f'{file} lists {len(names)} categories and {len(images)} images: it needs both')
-    _check_categories(file, names, ids)
-    for folder in folders:
-        if (folder / images[0]).is_file():
-            return CocoPart(folder, file, tuple(names))
-    raise ValueError(f'{file} names {images[0]}, which is not in {" or ".join(map(str, folders))}')
-
-
-def _check_categories(file: Path, names: Sequence, ids: Sequence) -> None:
-    odd = [name for name in names if not isinstance(name, str) or not name.strip()]
-    twice = [value for value, count in Counter([*map(str, names), *ids]).items() if count > 1]
-    if odd or twice:
-        raise ValueError(
-            f'{file}: every category needs an id and a name of its own; '
-            + (f'{odd[0]!r} is no name' if odd else f'{twice[0]!r} occurs twice')
-        )
 
 
 def ade_folders(root: Path) -> dict[str, tuple[Path, Path]]:

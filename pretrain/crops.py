@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from backbones.data_layout import AdePart, CocoPart, find_ade, find_coco, known_layouts
+from backbones.coco_layout import CocoPart, find_coco
+from backbones.data_layout import AdePart, find_ade, known_layouts
 from pretrain.images import read_image
 
 PARTS = ('train', 'val')

@@ -93,11 +93,14 @@ def test_apply_data_root__evaluators_in_lists(tmp_path):
 
 BROKEN = {
     'two names': (dict(categories=[*CATEGORIES, {'id': 20, 'name': 'red'}]), "'red' occurs twice"),
-    'two ids': (dict(categories=[*CATEGORIES, {'id': 18, 'name': 'grey'}]), '18 occurs twice'),
+    'two ids': (
+        dict(categories=[*CATEGORIES, {'id': 18, 'name': 'grey'}]),
+        '1 of 4 categories share their id with another: 18',
+    ),
     'no name': (dict(categories=[{'id': 1, 'name': ' '}]), 'is no name'),
     'no classes': (dict(categories=[]), '0 categories and 2 images'),
-    'no file': (dict(images=[{'id': 1, 'file_name': 'lost.jpg'}]), 'names lost.jpg, which is not in'),
-    'no coco': (dict(categories=None), 'is no COCO annotation file'),
+    'no file': (dict(images=[{'id': 1, 'file_name': 'lost.jpg'}]), '1 of 1 images are not in .*val: lost.jpg'),
+    'no coco': (dict(categories=None), "is no COCO annotation file: 'categories' is missing"),
     'other order': (dict(categories=CATEGORIES[::-1]), 'in another order'),
 }
 

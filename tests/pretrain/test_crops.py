@@ -112,7 +112,7 @@ def test_write_crops__folders_of_classes(tmp_path):
 
 
 def find_boxes_of(root):
-    from backbones.data_layout import coco_files, read_coco
+    from backbones.coco_layout import coco_files, read_coco
     from pretrain.crops import coco_boxes
 
     file, folders = coco_files(root)['train']

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from backbones.data_layout import find_ade, find_coco
+from backbones.coco_layout import find_coco
+from backbones.data_layout import find_ade
 from tools.make_shapes import main
 from tools.shapes.outlines import THINGS
 from tools.shapes.scene import MOST_HIDDEN, THING_NAMES, draw_scene

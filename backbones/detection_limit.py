@@ -1,0 +1,39 @@
+"""How many objects a detector returns for an image, from how many the annotations have."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+# New images may hold more objects than the annotated ones.
+ROOM = 1.5
+STEP = 100
+
+
+def raise_limits(cfg: Config, most: int) -> list[str]:
+    """Raise ``max_per_img`` where an annotated image holds more objects; returns one line per thing set.
+
+    Args:
+        cfg: changed in place.
+        most: objects in the image that has most.
+    """
+    done = []
+    for path, node in _limits(cfg.model.get('test_cfg'), 'model.test_cfg'):
+        # Proposals of a first stage are cut to objects by the second.
+        wanted = (2 if path.endswith('.rpn') else 1) * STEP * math.ceil(ROOM * most / STEP)
+        if node['max_per_img'] >= (2 * most if path.endswith('.rpn') else most):
+            continue
+        for key in ('max_per_img', 'nms_pre'):
+            if key in node and node[key] < wanted:
+                node[key] = wanted
+                done.append(f'{path}.{key} = {wanted} (an image holds {most} objects)')
+    return done
+
+
+def _limits(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(node, dict):
+        if node.get('max_per_img') is not None:
+            yield path, node
+        for key, value in node.items():
+            yield from _limits(value, f'{path}.{key}')
