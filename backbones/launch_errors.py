@@ -50,16 +50,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def seed(text: str) -> int:
-    """A number that every generator takes."""
-    if not 0 <= int(text) < 2**32:
-        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 2**32 - 1')
+    """A number that every generator takes, from the command line."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number from 0 to 2**32 - 1')
     return int(text)
 
 
 def above_zero(text: str) -> int:
-    """A whole number above zero."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not above zero')
+    """A whole number above zero, from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number above zero')
     return int(text)
 
 
@@ -87,8 +87,8 @@ def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> in
     """
     try:
         code = command() or 0
-    except KeyboardInterrupt:
-        print('stopped', file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or 'stopped', file=sys.stderr)
         return STOPPED
     except Exception as error:
         if '--debug' in arguments:
@@ -131,7 +131,8 @@ def _where_traced(error: Exception) -> str:
         return ''
     log = _log_file()
     if log is None:
-        return '' if isinstance(error, UsageError) else ' (--debug shows the traceback)'
+        told = isinstance(error, ValueError | OSError)  # by a check of ours, which says all
+        return '' if told else ' (--debug shows the traceback)'
     with log.open('a', encoding='utf-8') as file:
         file.write(''.join(traceback.format_exception(error)))
     return f' (traceback in {log})'

@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 from backbones.launch_errors import UsageError
 
 UNEXPECTED = re.compile(r"(\w+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
-UNREGISTERED = re.compile(r'(\S+) is not in the (\S+?)::(.+?) registry')
+UNREGISTERED = re.compile(r'([\w.]+) is not in the (\S+?)::(.+?) registry')
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Settle what a model starts from, and read the weights once before the run."""
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
-from backbones.checkpoint import load_pretrained
+from backbones.checkpoint import check_pretrained
 from backbones.launch_errors import UsageError
 from backbones.vit import PlainViT
 
@@ -129,11 +131,15 @@ def _check_weights(node: ConfigDict) -> None:
         return
     if not _is_plain_vit(node):
         raise UsageError(f'init_cfg of type {OURS} fills a PlainViT, not a {node.type}: put it on the backbone')
-    vit = MODELS.build({**node, 'init_cfg': None})
+    options = {key: value for key, value in entry.items() if key not in ('type', 'checkpoint')}
+    taken = inspect.signature(check_pretrained).parameters
+    unknown = [key for key in options if key not in taken]
+    if unknown:
+        raise UsageError(f'init_cfg of type {OURS} takes {", ".join(list(taken)[2:])}, not {", ".join(unknown)}')
+    with torch.device('meta'):  # shapes are enough to compare, and cost no time
+        vit = MODELS.build({**node, 'init_cfg': None})
     try:
-        load_pretrained(
-            vit, source, **{key: value for key, value in entry.items() if key not in ('type', 'checkpoint')}
-        )
+        check_pretrained(vit, source, **options)
     except FileNotFoundError as error:
         raise UsageError(_absent(source)) from error
     except (ValueError, OSError) as error:

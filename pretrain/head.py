@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from backbones.checkpoint_read import read_checkpoint
+from backbones.launch_weights import pretrained_entry
 from pretrain.classify import Classifier
 
 WRAPPERS = ('state_dict', 'model', 'module')
@@ -29,9 +30,9 @@ class KeepHead(Hook):
     def before_train(self, runner: Runner) -> None:
         """Called by the runner, with the weights initialised; a run resumed has its head already."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        init_cfg = model.backbone.init_cfg
-        if runner.iter == 0 and init_cfg:
-            load_head(model, init_cfg['checkpoint'], runner.train_dataloader.dataset.metainfo['classes'])
+        start = pretrained_entry(model.backbone.init_cfg)
+        if runner.iter == 0 and start:
+            load_head(model, start['checkpoint'], runner.train_dataloader.dataset.metainfo['classes'])
 
 
 def load_head(model: Classifier, path: str | Path, classes: Sequence[str] | None = None) -> None:

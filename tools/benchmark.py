@@ -21,10 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from mmengine.config import DictAction
 
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
-from backbones.launch import UsageError, read_config, run_command
+from backbones.launch import OptionsAction, Parser, UsageError, above_zero, read_config, run_command
 from tools.benches.claims import Bench
 from tools.benches.plan import plan
 from tools.benches.scale import scale_lines
@@ -115,9 +114,20 @@ def processor() -> str:
     return next((entry.split(':', 1)[1].strip() for entry in lines if entry.startswith('model name')), 'unknown')
 
 
+def gibibytes(text: str) -> float:
+    """Memory of a GPU, from the command line."""
+    try:
+        memory = float(text)
+    except ValueError:
+        memory = 0.0
+    if not 0 < memory < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is no number above zero')
+    return memory
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     commands = parser.add_subparsers(dest='kind', required=True)
     for kind in (*KINDS, 'all'):
         command = commands.add_parser(kind, help='measure against peers')
@@ -126,9 +136,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.add_argument('--device', choices=['cpu', 'cuda'], help='measure the rows of one device alone')
     planner = commands.add_parser('plan', help='GPU memory of a training step')
     planner.add_argument('config')
-    planner.add_argument('--gpu-memory', type=float, required=True, help='GiB of one GPU')
-    planner.add_argument('--size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'), help="default: the config's")
-    planner.add_argument('--cfg-options', nargs='+', action=DictAction, help='change anything: a.b=c')
+    planner.add_argument('--gpu-memory', type=gibibytes, required=True, help='GiB of one GPU')
+    planner.add_argument('--size', type=above_zero, nargs=2, metavar=('HEIGHT', 'WIDTH'), help="default: the config's")
+    planner.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c')
     commands.add_parser('scale', help='cost per image by size of image and model')
     return parser.parse_args(argv)
 

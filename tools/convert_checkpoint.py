@@ -7,17 +7,17 @@ python tools/convert_checkpoint.py SRC model.safetensors --to transformers
 python tools/convert_checkpoint.py SRC --inspect --key model --prefix student.backbone.   # of several weights in SRC
 """
 
-import argparse
 import sys
+from collections.abc import Sequence
 
 from backbones.checkpoint_write import TARGETS, inspect_checkpoint, write_encoder
+from backbones.launch import Parser, command
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for a file that cannot be used."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = Parser(__doc__)
     parser.add_argument('src', metavar='SRC', help='checkpoint to read')
     parser.add_argument('dst', metavar='DST', nargs='?', help='file to write')
     parser.add_argument('--to', choices=TARGETS, help='layout of DST; default: safetensors by its suffix, else mae')
@@ -29,12 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error('give DST to convert, or --inspect to look')
     if args.to and not args.dst:
         parser.error('--to needs DST, the file to write')
-    try:
-        convert(args.src, args.dst, args.inspect, args.to, args.key, args.prefix)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    convert(args.src, args.dst, args.inspect, args.to, args.key, args.prefix)
 
 
 def convert(

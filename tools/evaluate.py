@@ -29,7 +29,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from backbones.launch import RANDOM, versions
+from backbones import launch
+from backbones.launch import RANDOM, Parser, above_zero, command, versions
 from backbones.variants import VARIANTS
 from pretrain.accuracy import class_mean
 from pretrain.class_transforms import EvalTransform
@@ -76,9 +77,7 @@ FROZEN: dict[str, Callable[[Features, Features, int], dict[str, float]]] = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=f"file or published name; '{RANDOM}' for no training")
     parser.add_argument('--data-root', metavar='DIR', type=Path, required=True, help='train/CLASS and val/CLASS')
     parser.add_argument('--protocols', nargs='+', choices=[*FROZEN, *TRAINED], default=['knn', 'linear'])
@@ -88,9 +87,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="patches' mean, class token, or both (knn and linear); default: mean, "
         "and the recipe's for what is trained",
     )
-    parser.add_argument('--img-size', type=int, help='pixels; default: those of pretraining')
+    parser.add_argument('--img-size', type=above_zero, help='pixels; default: those of pretraining')
     parser.add_argument('--variant', choices=VARIANTS, help='size of the ViT where the file does not tell')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0], help="of probes, and of 'random' weights")
+    parser.add_argument('--seeds', type=launch.seed, nargs='+', default=[0], help="of probes, and of 'random' weights")
     parser.add_argument('--workers', type=int, default=0, help='processes that read images')
     parser.add_argument('--tuned-blocks', type=float, default=1, help='of partial; half a block is an MLP')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/evaluate'), help='of what is trained')
@@ -177,29 +176,22 @@ def measure(args: argparse.Namespace) -> Results:
     return results | (train_all(args, trained) if trained else {})
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for what cannot be used, 1 for a training that failed."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(arguments)
-    try:
-        results = measure(args)
-        content = dict(
-            checkpoint=args.checkpoint,
-            data=str(args.data_root),
-            pool=args.pool,
-            protocols=results,
-            versions=versions(),
-        )
-        if args.out:
-            write_results(args.out, content)
-    except (OSError, ValueError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    results = measure(args)
+    content = dict(
+        checkpoint=args.checkpoint,
+        data=str(args.data_root),
+        pool=args.pool,
+        protocols=results,
+        versions=versions(),
+    )
+    if args.out:
+        write_results(args.out, content)
     for protocol, runs in results.items():
         print(table(protocol, f'{args.checkpoint} on {args.data_root}', runs), end='\n\n')
-    return 0
 
 
 if __name__ == '__main__':

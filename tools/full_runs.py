@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 from backbones.checkpoint import read_checkpoint
+from backbones.checkpoint_hub import find_published
 from backbones.launch import RANDOM
 from pretrain.frozen import IMAGENET, Description, describe
 from tools.results import Results
@@ -29,7 +30,7 @@ def train_all(args: argparse.Namespace, protocols: list[str]) -> Results:
 
     Raises:
         ValueError: there is no recipe for the model.
-        RuntimeError: a run failed; the message ends with its last lines.
+        RuntimeError: a run failed; the message ends with its last line.
     """
     found = model_of(args)
     steps = Steps(args.work_dir, os.cpu_count() or 1)
@@ -76,7 +77,7 @@ def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Descrip
 
 def digest(config: Path, checkpoint: str, arguments: list[str]) -> str:
     """Eight digits that differ for another command line, recipe or checkpoint, one written anew in its place too."""
-    place = Path(checkpoint)
+    place = (None if checkpoint == RANDOM else find_published(checkpoint)) or Path(checkpoint).expanduser()
     written = place.stat().st_mtime_ns if place.is_file() else 0
     parts = [arguments, Config.fromfile(config).pretty_text, written]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tools.commands import Parser, above_zero, command, seed
 from tools.shapes.layouts import write_labelled, write_unlabelled
 
 SMALLEST = 32  # pixels; smaller scenes have no room for textures
@@ -24,28 +25,21 @@ SMALLEST = 32  # pixels; smaller scenes have no room for textures
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument('dir', type=Path, help='folder to write to')
     parser.add_argument(
-        '--images', type=positive, default=128, help='labelled images for training, as many again to validate'
+        '--images', type=above_zero, default=128, help='labelled images for training, as many again to validate'
     )
-    parser.add_argument('--unlabelled', type=positive, default=2048, help='images without labels')
-    parser.add_argument('--size', type=positive, default=128, help='side of the images in pixels')
-    parser.add_argument('--seed', type=int, default=0, help='another seed draws other scenes')
+    parser.add_argument('--unlabelled', type=above_zero, default=2048, help='images without labels')
+    parser.add_argument('--size', type=above_zero, default=128, help='side of the images in pixels')
+    parser.add_argument('--seed', type=seed, default=0, help='another seed draws other scenes')
     options = parser.parse_args(argv)
     if options.size < SMALLEST:
         parser.error(f'--size {options.size} is too small: use {SMALLEST} or more')
     return options
 
 
-def positive(text: str) -> int:
-    """A whole number above zero."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not above zero')
-    return value
-
-
+@command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the three folders."""
     options = parse(argv)
@@ -57,4 +51,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tools.commands import Parser, command, seed
 from tools.methods import MAE, METHODS, Method
 from tools.report.quickstart import ARMS, SCENES_SHOWN, Results, write_report
 from tools.steps import Command, Steps
@@ -177,16 +178,17 @@ def keep_budget(work_dir: Path, budget: Budget, method: str = MAE.name) -> None:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument('--method', choices=tuple(METHODS), default=MAE.name, help='how to pretrain')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'), help='where all results go')
     parser.add_argument('--scale', type=float, default=1.0, help='share of images and iterations; below 1 only a test')
-    parser.add_argument('--seed', type=int, default=0, help='of the scenes and of all trainings')
+    parser.add_argument('--seed', type=seed, default=0, help='of the scenes and of all trainings')
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run all steps; returns the exit code."""
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run all steps."""
     options = parse(argv)
     method = METHODS[options.method]
     budget = Budget.of(method, options.seed).scaled(options.scale)
@@ -195,13 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         keep_budget(options.work_dir, budget, method.name)
         run(results, budget)
-    except KeyboardInterrupt:
-        print(f'stopped; run the same command again to continue in {options.work_dir}', file=sys.stderr)
-        return 130
-    except (ValueError, RuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f'stopped; run the same command again to continue in {options.work_dir}') from stop
 
 
 def run(results: Results, budget: Budget) -> None:

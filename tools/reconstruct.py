@@ -10,27 +10,27 @@ The picture says what is predicted: pixels, patterns whose mean and contrast are
 
 import argparse
 import sys
+from collections.abc import Sequence
 
-import cv2
 from torch import Tensor
 
+from backbones.launch import Parser, command, seed
 from pretrain.hand_masks import drawn_masks, read_masks
 from pretrain.masked_model import MaskedImageModel, PretrainingModel
 from pretrain.masking import MASK_KINDS
+from pretrain.picture_files import check_files, write_picture
 from pretrain.restore import load_model
 from pretrain.restore_published import load_published
 from pretrain.visualize import footnote, picture
 
 
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='epoch_N.pth of a pretraining run, or a published MAE')
     parser.add_argument('images', metavar='IMAGE', nargs='+', help='image files, one row each')
     parser.add_argument('--out', metavar='PNG', required=True, help='picture to write')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the masks')
+    parser.add_argument('--seed', type=seed, default=0, help='seed of the masks')
     parser.add_argument(
         '--mask-ratio', metavar='R', type=float, nargs='+', help="shares to mask, side by side; default: the model's"
     )
@@ -81,19 +81,15 @@ def choose_masks(args: argparse.Namespace, model: PretrainingModel) -> dict[str,
     return masks | read_masks(args.mask or [], count, grid)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for a file or an option that cannot be used."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(arguments)
-    try:
-        model = load(args)
-        rows = picture(model, args.images, choose_masks(args, model), args.seed)
-        if not cv2.imwrite(args.out, cv2.cvtColor(rows, cv2.COLOR_RGB2BGR)):
-            raise ValueError(f'{args.out} cannot be written: is there such a folder?')
-    except (OSError, ValueError, cv2.error) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    check_files(args.images, args.out)
+    model = load(args)
+    rows = picture(model, args.images, choose_masks(args, model), args.seed)
+    write_picture(args.out, rows)
     print(f'{args.out}: {len(args.images)} images. {footnote(model)}')
-    return 0
 
 
 if __name__ == '__main__':

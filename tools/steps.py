@@ -58,7 +58,7 @@ class Steps:
         """Run the commands that are not done yet, at most two at once.
 
         Raises:
-            RuntimeError: a command failed; the message ends with its last lines.
+            RuntimeError: a command failed; the message ends with its last line.
         """
         waiting = [command for command in commands if not self._mark(command).exists()]
         self.say(title + ('' if waiting else ': done before'))
@@ -107,8 +107,8 @@ class Steps:
 
     def _finish(self, ended: Running) -> None:
         if ended.process.returncode:
-            tail = '\n'.join(ended.log.read_text().splitlines()[-20:])
-            raise RuntimeError(f'{ended.command.name} failed, see {ended.log}; it ends with\n{tail}')
+            lines = ended.log.read_text(errors='replace').splitlines() or ['nothing']
+            raise RuntimeError(f'{ended.command.name} failed, see {ended.log}; it ends with {lines[-1]}')
         seconds = round(time.monotonic() - ended.start, 1)
         self._mark(ended.command).write_text(json.dumps({'argv': ended.command.argv, 'seconds': seconds}))
         self.say(f'  {ended.command.name}: done in {seconds:.0f} s')

@@ -27,6 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tools.commands import Parser, command, seed
 from tools.quickstart import tool
 from tools.report.curves import read_scalars
 from tools.report.sweep import Row, draw_sweep, write_table
@@ -79,9 +80,10 @@ class Sweep:
         """Train, evaluate and note one run, or note why that failed."""
         try:
             value = self._measure(run, steps)
-        except (RuntimeError, ValueError, OSError) as error:
+        # Whatever goes wrong with one run is told at the end, and the others go on.
+        except Exception as error:
             with self.lock:
-                self.failures[run] = str(error)
+                self.failures[run] = ' '.join(str(error).split()) or type(error).__name__
             return
         with self.lock:
             self.measured[run] = value
@@ -220,9 +222,7 @@ def run_threads(threads: Sequence[threading.Thread], stop: Callable[[], None]) -
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     parser.add_argument('config', help='pretraining config')
     parser.add_argument('--grid', metavar='OPTION=A,B', action='append', required=True, help='an axis; repeatable')
     parser.add_argument('--fixed', metavar='OPTION=A', nargs='+', default=[], help='set in all runs')
@@ -230,7 +230,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--then', metavar='COMMAND', help='evaluation: {checkpoint} {work_dir} {seed}; writes {result}')
     parser.add_argument('--metric', help='dotted key in the JSON of {result}; without --then a logged scalar')
-    parser.add_argument('--seeds', type=lambda text: [int(part) for part in text.split(',')], default=[0], help='0,1,2')
+    parser.add_argument('--seeds', type=seeds, default=[0], help='0,1,2')
     parser.add_argument('--gpus', type=lambda text: text.split(','), default=[], help='0,1: a run at a time on each')
     parser.add_argument('--out', type=Path, required=True, help='directory of all results')
     args = parser.parse_args(argv)
@@ -239,25 +239,29 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def seeds(text: str) -> list[int]:
+    """Numbers between commas."""
+    return [seed(part) for part in text.split(',')]
+
+
+@command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep; returns the exit code, 1 if any run failed."""
+    """Run the sweep; returns the exit code, 2 if any run failed."""
     args = parse(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if not Path(args.config).is_file():
+        raise ValueError(f'config {args.config}: there is no such file')
     try:
         sweep = Sweep(args)
         keep_settings(args)
         run_all(sweep, args.gpus)
-    except KeyboardInterrupt:
-        print(f'stopped; run the same command again to continue in {args.out}', file=sys.stderr)
-        return 130
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f'stopped; run the same command again to continue in {args.out}') from stop
     sweep.write()
     for run, reason in sweep.failures.items():
         print(f'failed: {run.name}: {reason}', file=sys.stderr)
     print(f'{args.out / "sweep.csv"}, sweep.png: {len(sweep.measured)} of {len(sweep.runs)} runs')
-    return 1 if sweep.failures else 0
+    return 2 if sweep.failures else 0
 
 
 if __name__ == '__main__':

@@ -6,36 +6,35 @@ python tools/tokens.py cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root D
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-
 from backbones.data_layout import training_images
+from backbones.launch import Parser, above_zero, command, seed
+from pretrain.picture_files import check_files, write_picture
 from pretrain.token_cache_write import describe, write_cache
 from pretrain.token_picture import picture
 from pretrain.tokenizer import load_tokenizer
 
 
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     drawing = commands.add_parser('reconstruct', help='draw original | reconstruction')
     caching = commands.add_parser('cache', help='write the token ids of an image set')
-    for command in (drawing, caching):
-        command.add_argument('checkpoint', metavar='CHECKPOINT', help="own training, or OpenAI's files (a directory)")
-        command.add_argument('--size', type=int, default=112, help="side of the tokenizer's images; default 112")
+    for each in (drawing, caching):
+        each.add_argument('checkpoint', metavar='CHECKPOINT', help="own training, or OpenAI's files (a directory)")
+        each.add_argument('--size', type=above_zero, default=112, help="side of the tokenizer's images; default 112")
     drawing.add_argument('images', metavar='IMAGE', nargs='+', help='image files')
     drawing.add_argument('--out', metavar='PNG', required=True, help='picture to write')
     caching.add_argument('--data-root', metavar='DIR', nargs='+', required=True, help='images, at any depth')
     caching.add_argument('--out', metavar='DIR', required=True, help='cache to write, a new directory')
-    caching.add_argument('--views', type=int, default=8, help='fixed random views of each image; default 8')
+    caching.add_argument('--views', type=above_zero, default=8, help='fixed random views of each image; default 8')
     caching.add_argument(
         '--crop-scale', type=float, nargs=2, default=(0.08, 1.0), help="share of an image's area; default 0.08 1"
     )
-    caching.add_argument('--seed', type=int, default=0, help='seed of the views')
+    caching.add_argument('--seed', type=seed, default=0, help='seed of the views')
     caching.add_argument('--workers', type=int, default=2, help='processes that read images')
     caching.add_argument('--device', default='cpu', help='where the tokenizer runs')
     return parser.parse_args(arguments)
@@ -47,10 +46,10 @@ def draw(args: argparse.Namespace) -> str:
     Raises:
         ValueError: a file cannot be read or written, or the tokenizer has one half alone.
     """
+    check_files(args.images, args.out)
     tokenizer = load_tokenizer(args.checkpoint)
     canvas, usage = picture(tokenizer, args.images, args.size)
-    if not cv2.imwrite(args.out, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):
-        raise ValueError(f'{args.out} cannot be written: is there such a folder?')
+    write_picture(args.out, canvas)
     return f'{args.out}: {len(args.images)} images. {usage}'
 
 
@@ -68,15 +67,11 @@ def cache(args: argparse.Namespace) -> str:
     return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code, 2 for a file that cannot be used."""
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(arguments)
-    try:
-        print(draw(args) if args.command == 'reconstruct' else cache(args))
-    except (OSError, ValueError, RuntimeError, cv2.error) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    print(draw(args) if args.command == 'reconstruct' else cache(args))
 
 
 if __name__ == '__main__':

@@ -47,7 +47,9 @@ def test_load_pretrained__small_of_moco_v3_has_twelve_heads(wrap):
     assert not report.assumed
 
 
-@pytest.mark.parametrize('args', [argparse.Namespace(arch='deit_small_patch16_224'), {'model': 'vit_small_patch16_224'}])
+@pytest.mark.parametrize(
+    'args', [argparse.Namespace(arch='deit_small_patch16_224'), {'model': 'vit_small_patch16_224'}]
+)
 def test_load_pretrained__architecture_in_the_arguments(args):
     state = randomise(PlainViT('small', img_size=32, out_norm=True)).state_dict()
     twelve = dict(embed_dim=384, depth=12, num_heads=12)

@@ -59,7 +59,7 @@ def test_keep_budget__another_budget_in_the_same_place_is_refused(tmp_path):
         keep_budget(tmp_path, Budget(), BEIT.name)
 
 
-def test_main__refused_work_dir_is_a_message_and_exit_code_1(tmp_path, capsys):
+def test_main__refused_work_dir_is_a_message_and_exit_code_2(tmp_path, capsys):
     keep_budget(tmp_path, Budget(seed=1))
-    assert main(['--work-dir', str(tmp_path), '--seed', '2']) == 1
+    assert main(['--work-dir', str(tmp_path), '--seed', '2']) == 2
     assert 'error:' in capsys.readouterr().err

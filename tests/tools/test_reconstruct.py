@@ -42,9 +42,12 @@ def test_reconstruct__seed_changes_the_masks(files):
     [
         ('encoder.pth', 'a.png', 'out.png', 'has no decoder or head, so it cannot reconstruct'),
         ('missing.pth', 'a.png', 'out.png', 'there is no checkpoint'),
-        ('epoch_1.pth', 'missing.png', 'out.png', 'missing.png cannot be decoded'),
+        ('epoch_1.pth', 'missing.png', 'out.png', 'missing.png: there is no such file'),
         ('epoch_1.pth', 'a.png', 'no/folder/out.png', 'cannot be written'),
-        ('epoch_1.pth', 'a.png', 'out.unknown', 'error: '),
+        ('epoch_1.pth', '.', 'out.png', 'is a directory: give image files'),
+        ('epoch_1.pth', 'a.png', '.', 'is a directory: give the name of a picture in it'),
+        ('epoch_1.pth', 'a.png', 'out', 'its name has to end in .png'),
+        ('epoch_1.pth', 'a.png', 'out.unknown', 'its name has to end in .png'),
     ],
 )
 def test_reconstruct__mistakes_end_in_one_line(files, capsys, checkpoint, image, out, message):

@@ -71,7 +71,7 @@ def test_sweep__measures_goes_on_and_reports_failures(tmp_path, images, monkeypa
     template = shlex.join(['python', str(tmp_path / 'evaluate.py'), *places])
     evaluation = ['--then', template, '--metric', 'knn.{seed}.ratio', '--gpus', '3']
     # A ratio that no training accepts, between the two that are done.
-    assert main([*command, 'model.mask_ratio=0.25,7,0.5', *evaluation]) == 1
+    assert main([*command, 'model.mask_ratio=0.25,7,0.5', *evaluation]) == 2
     assert table(out)[1:] == [['0.25', '0', '0.25'], ['7', '0', ''], ['0.5', '0', '0.5']]
     assert 'failed: mask_ratio=7_seed=0: ' in capsys.readouterr().err
     assert all((out / 'done' / name).stat().st_mtime_ns == time for name, time in marks.items())
