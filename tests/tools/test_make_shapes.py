@@ -129,4 +129,4 @@ def test_make_shapes__too_small_a_size_is_refused(tmp_path, capsys):
 def test_make_shapes__no_images_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path), '--images', '0'])
-    assert '0 is not above zero' in capsys.readouterr().err
+    assert '0 is no whole number above zero' in capsys.readouterr().err

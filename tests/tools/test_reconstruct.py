@@ -55,7 +55,7 @@ def test_reconstruct__mistakes_end_in_one_line(files, capsys, checkpoint, image,
     torch.save({'model': encoder.state_dict()}, files / 'encoder.pth')
     assert main([str(files / checkpoint), str(files / image), '--out', str(files / out)]) == 2
     assert message in capsys.readouterr().err
-    assert not (files / out).exists()
+    assert not (files / out).is_file()
 
 
 def draw(files, checkpoint, *options):

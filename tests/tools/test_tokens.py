@@ -50,7 +50,7 @@ def test_cache__can_be_trained_on(files, capsys):
     ('arguments', 'message'),
     [
         (['reconstruct', 'missing.pth', 'images/000.png', '--out', 'out.png'], 'there is no checkpoint'),
-        (['reconstruct', 'tokenizer.pth', 'missing.png', '--out', 'out.png'], 'missing.png cannot be decoded'),
+        (['reconstruct', 'tokenizer.pth', 'missing.png', '--out', 'out.png'], 'missing.png: there is no such file'),
         (['reconstruct', 'tokenizer.pth', 'images/000.png', '--out', 'no/folder/out.png'], 'cannot be written'),
         (['reconstruct', 'tokenizer.pth', 'images/000.png', '--out', 'o.png', '--size', '30'], '30x30 is no'),
         (['cache', 'tokenizer.pth', '--data-root', 'images', '--out', 'images'], 'images is not empty'),
