@@ -48,7 +48,7 @@ def apply_coco(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
             for evaluator in evaluators(cfg):
                 evaluator.ann_file = str(file)
     done += _settle_masks(cfg, parts)
-    done += raise_limits(cfg, max(most_objects(part.content) for part in parts.values()))
+    done += raise_limits(cfg, max(most_objects(part.content) for part in parts.values()), evaluators(cfg))
     return [*done, *set_classes(cfg, classes)]
 
 

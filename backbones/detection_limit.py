@@ -1,7 +1,7 @@
 """How many objects a detector returns for an image, from how many the annotations have."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.config import Config
@@ -9,14 +9,17 @@ from mmengine.config import Config
 # New images may hold more objects than the annotated ones.
 ROOM = 1.5
 STEP = 100
+# mmdet's.
+PROPOSALS = (100, 300, 1000)
 
 
-def raise_limits(cfg: Config, most: int) -> list[str]:
+def raise_limits(cfg: Config, most: int, evaluators: Iterable[Any]) -> list[str]:
     """Raise ``max_per_img`` where an annotated image holds more objects; returns one line per thing set.
 
     Args:
         cfg: changed in place.
         most: objects in the image that has most.
+        evaluators: those of the config, which count so many detections too.
     """
     done = []
     for path, node in _limits(cfg.model.get('test_cfg'), 'model.test_cfg'):
@@ -28,6 +31,11 @@ def raise_limits(cfg: Config, most: int) -> list[str]:
             if key in node and node[key] < wanted:
                 node[key] = wanted
                 done.append(f'{path}.{key} = {wanted} (an image holds {most} objects)')
+    for evaluator in evaluators:
+        # Detections of an image: the evaluation ranks and cuts them again.
+        *fewer, last = evaluator.get('proposal_nums', PROPOSALS)
+        if most > last:
+            evaluator['proposal_nums'] = [*fewer, STEP * math.ceil(ROOM * most / STEP)]
     return done
 
 
