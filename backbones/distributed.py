@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch.distributed
+from mmengine.dist import all_reduce
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
@@ -40,6 +41,13 @@ class StaticDDP(MMDistributedDataParallel):
         The sum stays exact, as averaging a part early changes nothing.
         """
         return super().no_sync() if self.graph_known else nullcontext()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether ``flag`` is set in any process; all of them must ask."""
+    raised = torch.tensor(float(flag))
+    all_reduce(raised, 'max')
+    return bool(raised)
 
 
 def leave_group() -> None:

@@ -22,6 +22,7 @@ EXTRA_KEYS = {
     'sync_bn',
 }
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | EXTRA_KEYS
+HOOKS_OF_MMENGINE = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 
 
@@ -58,6 +59,7 @@ def open_config(
     _refuse_slips(cfg, path)
     _refuse_unread(cfg, options or {}, path)
     told = [*_tell_unread(cfg), *apply_options(cfg, options or {})]
+    _drop_hooks(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     return cfg, told
 
@@ -76,6 +78,13 @@ def require_keys(cfg: Config, keys: Sequence[str], path: str | Path) -> None:
 def unknown_keys(cfg: Config) -> list[str]:
     """Top-level keys that neither mmengine's Runner nor its Config reads."""
     return sorted(set(cfg.keys()) - RUNNER_KEYS)
+
+
+def _drop_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` leave out any hook: mmengine takes that for its own alone."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in HOOKS_OF_MMENGINE]:
+        hooks.pop(name)
 
 
 def _tell_unread(cfg: Config) -> list[str]:

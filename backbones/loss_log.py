@@ -8,6 +8,9 @@ from torch import Tensor
 
 from backbones.openmmlab.repairs_precision import BF16OptimWrapper
 
+# Iterations whose losses wait at most, for a runner that never logs.
+MOST_WAITING = 1000
+
 
 @HOOKS.register_module()
 class DeferredLossLog(RuntimeInfoHook):
@@ -20,7 +23,7 @@ class DeferredLossLog(RuntimeInfoHook):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: list[dict[str, Tensor]] = []
+        self.waiting: list[dict[str, Tensor | float]] = []
 
     def before_train(self, runner: Runner) -> None:
         """Called by the runner."""
@@ -32,12 +35,15 @@ class DeferredLossLog(RuntimeInfoHook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Called by the runner."""
-        losses = {f'train/{name}': value.detach() for name, value in (outputs or {}).items()}
+        losses = {
+            f'train/{name}': value.detach() if isinstance(value, Tensor) else float(value)
+            for name, value in (outputs or {}).items()
+        }
         if getattr(runner.optim_wrapper, 'grad_norm', None) is not None:
             losses['train/grad_norm'] = runner.optim_wrapper.grad_norm
             runner.optim_wrapper.grad_norm = None
         self.waiting.append(losses)
-        if is_logged(runner, batch_idx):
+        if len(self.waiting) >= MOST_WAITING or is_logged(runner, batch_idx):
             self.read(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -46,12 +52,20 @@ class DeferredLossLog(RuntimeInfoHook):
 
     def read(self, runner: Runner) -> None:
         """Hand the losses of the last iterations to the log: one wait for the device."""
-        names = [name for losses in self.waiting for name in losses]
-        if names:
-            values = torch.stack([value.float() for losses in self.waiting for value in losses.values()]).tolist()
-            for name, value in zip(names, values, strict=True):
-                runner.message_hub.update_scalar(name, value)
+        entries = [entry for losses in self.waiting for entry in losses.items()]
+        for (name, _), value in zip(entries, numbers([value for _, value in entries]), strict=True):
+            runner.message_hub.update_scalar(name, value)
         self.waiting = []
+
+
+def numbers(values: list[Tensor | float]) -> list[float]:
+    """What scalars hold, plain numbers among them, with one wait for each device that they are on."""
+    found = {index: value for index, value in enumerate(values) if not isinstance(value, Tensor)}
+    tensors = {index: value for index, value in enumerate(values) if isinstance(value, Tensor)}
+    for device in {tensor.device for tensor in tensors.values()}:
+        here = {index: tensor.float().reshape(()) for index, tensor in tensors.items() if tensor.device == device}
+        found |= dict(zip(here, torch.stack(list(here.values())).tolist(), strict=True))
+    return [found[index] for index in range(len(values))]
 
 
 def is_logged(runner: Runner, batch_idx: int) -> bool:

@@ -81,13 +81,11 @@ class AheadLoader:
 
 @HOOKS.register_module()
 class PrefetchToDevice(Hook):
-    """Copy the next batch on a stream of its own while a step runs; does nothing on a CPU, and says so.
+    """Copy the next batch on a stream of its own while a step runs.
 
-    The order of the batches and their values stay. Without workers (``num_workers=0``) a batch is read one step
-    earlier, so that random draws of the main process come in another order.
-
-    Raises:
-        ValueError: training counts iterations, not epochs: mmengine then takes batches from a loader of its own.
+    It does nothing on a CPU, nor where training counts iterations, as mmengine then takes batches from a loader of its
+    own; it says so. The order of the batches and their values stay. Without workers (``num_workers=0``) a batch is read
+    one step earlier, so that random draws of the main process come in another order.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -97,7 +95,8 @@ class PrefetchToDevice(Hook):
             runner.logger.info(f'the model is on {device}: batches are not copied ahead')
             return
         if hasattr(runner.train_loop, 'dataloader_iterator'):
-            raise ValueError('PrefetchToDevice needs train_cfg.by_epoch=True: remove the hook, or train by epochs')
+            runner.logger.info('training counts iterations, not epochs: batches are not copied ahead')
+            return
         model = getattr(runner.model, 'module', runner.model)
         runner.train_loop.dataloader = AheadLoader(
             runner.train_loop.dataloader, model.data_preprocessor.cast_data, device

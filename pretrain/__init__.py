@@ -18,6 +18,7 @@ from pretrain.linear import LayerProbes, LinearProbe
 from pretrain.mae import MaskedAutoencoder
 from pretrain.online_probe import OnlineProbe
 from pretrain.optim import PretrainOptim
+from pretrain.randomness import seed_worker
 from pretrain.shards import ShardedImages
 from pretrain.simmim import SimMIM
 from pretrain.targets import TokenTarget
@@ -55,4 +56,5 @@ __all__ = [
     'WatchCodebook',
     'flatten_repeats',
     'lars',
+    'seed_worker',
 ]

@@ -79,5 +79,9 @@ def class_mean(right: Tensor, labels: Tensor) -> float:
 
 
 def rank_of(scores: Tensor, label: int) -> int:
-    """How many other classes score at least as much as ``label`` does: ties and NaN count as errors."""
-    return int((~(scores < scores[label])).sum()) - 1
+    """Place of ``label`` among the classes by their scores (N,), from 0; of equal ones the first is best, as in argmax.
+
+    NaN counts as an error.
+    """
+    own = scores[label]
+    return int((~(scores <= own)).sum() + (scores[:label] == own).sum())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pretrain.images import find_images
-from pretrain.reading import WorkerGenerator, path_array, read_next, read_tensor
+from pretrain.reading import path_array, read_next, read_tensor
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
 
@@ -54,7 +54,6 @@ class UnlabelledImages(Dataset):
         self.paths = path_array(find_images(data_root))
         token_pair = None if token_size is None else pair(token_size)
         self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
-        self.randomness = WorkerGenerator()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -67,12 +66,11 @@ class UnlabelledImages(Dataset):
         Raises:
             ValueError: not a single file of the dataset can be read.
         """
-        generator = self.randomness()
         if self.repeats == 1:
-            views, _ = read_next(self.paths, index, lambda path: self.make_views.from_file(path, generator))
+            views, _ = read_next(self.paths, index, self.make_views.from_file)
             return views
         image, _ = read_next(self.paths, index, read_tensor)
-        return torch.utils.data.default_collate([self.make_views(image, generator) for _ in range(self.repeats)])
+        return torch.utils.data.default_collate([self.make_views(image) for _ in range(self.repeats)])
 
 
 @FUNCTIONS.register_module()

@@ -19,6 +19,7 @@ from backbones.checkpoint_options import model_options
 from backbones.checkpoint_recognise import EncoderFile, recognise
 from backbones.variants import Size
 from backbones.vit import PlainViT
+from pretrain.randomness import seed_worker
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 # What only training needs.
@@ -153,7 +154,7 @@ def compute_features(
     device = frozen.vit.patch_embed.proj.weight.device
     views: list[list[Tensor]] = [[], []] if mirror else [[]]
     labels = []
-    for batch in DataLoader(data, batch_size=64, num_workers=workers):
+    for batch in DataLoader(data, batch_size=64, num_workers=workers, worker_init_fn=seed_worker):
         images = frozen.prepare(batch['inputs'])
         labels.append(batch['data_samples'].to(device))
         for view, seen in zip(views, (images, images.flip(-1)), strict=False):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backbones.checkpoint_read import read_checkpoint
 from backbones.launch_weights import pretrained_entry
+from backbones.openmmlab.repairs_sharded import as_sharded
 from pretrain.classify import Classifier
 
 WRAPPERS = ('state_dict', 'model', 'module')
@@ -51,7 +52,7 @@ def load_head(model: Classifier, path: str | Path, classes: Sequence[str] | None
     if classes is not None and theirs and tuple(classes) != theirs:
         raise ValueError(
             f'{path} tells other classes apart ({_few(theirs)}) than the data ({_few(tuple(classes))}), so that its '
-            'head means something else: remove KeepHead from custom_hooks to start with a fresh head'
+            'head means something else: set default_hooks.keep_head=None to start with a fresh head'
         )
     state = _state_dict(content)
     own = {name: value for name, value in model.state_dict().items() if name.startswith(PARTS)}
@@ -60,10 +61,10 @@ def load_head(model: Classifier, path: str | Path, classes: Sequence[str] | None
         if found != tuple(value.shape):
             raise ValueError(
                 f'{path} has {name} of shape {found}, the model {tuple(value.shape)}: it is fine-tuned for other '
-                'classes or pooling, or only pretrained; remove KeepHead from custom_hooks to start with a fresh head'
+                'classes or pooling, or only pretrained; set default_hooks.keep_head=None to start with a fresh head'
             )
     for name, value in own.items():
-        value.copy_(state[name])
+        value.copy_(as_sharded(state[name].to(value.device, value.dtype), value))
     print_log(f'{", ".join(own)} loaded from {path}', logger='current')
 
 

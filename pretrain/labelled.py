@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from backbones.data_folders import class_folders, find_folders
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.images import find_images
-from pretrain.reading import WorkerGenerator, path_array, read_next, read_tensor
+from pretrain.reading import path_array, read_next, read_tensor
 
 
 @DATASETS.register_module()
@@ -39,7 +39,6 @@ class LabelledImages(Dataset):
         self.paths = path_array(path for folder in files for path in folder)
         self.labels = np.repeat(np.arange(len(classes)), [len(folder) for folder in files])
         self.transform = TRANSFORMS.build(transform) if isinstance(transform, dict) else transform
-        self.randomness = WorkerGenerator()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -53,7 +52,7 @@ class LabelledImages(Dataset):
             ValueError: not a single file of the data set can be read.
         """
         image, place = read_next(self.paths, index, read_tensor)
-        return {'inputs': self.transform(image, self.randomness()), 'data_samples': int(self.labels[place])}
+        return {'inputs': self.transform(image), 'data_samples': int(self.labels[place])}
 
 
 def labelled_parts(root: str | Path) -> tuple[str, str]:

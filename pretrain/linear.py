@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from backbones.vit import PlainViT
-from pretrain.classify import predictions
+from pretrain.classify import in_float32, predictions
 from pretrain.features import check_plain, check_pool, layer_features, pooled_features
 from pretrain.probe import HEAD_STD, build_probe
 
@@ -35,6 +35,14 @@ class FrozenProbe(BaseModel):
 
     def logits(self, images: Tensor) -> Tensor:
         """Map images (B, C, h, w) to (B, N), or to those of several heads (B, heads, N)."""
+        return self.scores(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the frozen backbone makes of images (B, C, h, w)."""
+        raise NotImplementedError
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Logits of features, see `logits`."""
         raise NotImplementedError
 
     def forward(
@@ -54,7 +62,7 @@ class FrozenProbe(BaseModel):
         if mode == 'tensor':
             return self.logits(inputs)
         if mode == 'predict':
-            return predictions(self.logits(inputs), data_samples)
+            return predictions(in_float32(self.scores, self.features(inputs)), data_samples)
         if mode != 'loss':
             raise ValueError(f"mode={mode!r} is unknown: use 'loss', 'predict' or 'tensor'")
         if data_samples is None:
@@ -98,10 +106,13 @@ class LinearProbe(FrozenProbe):
         self.pool = pool
         self.head = build_probe(self.backbone.embed_dim, num_classes)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Map images (B, C, h, w) to (B, N)."""
-        with torch.no_grad():
-            features = pooled_features(self.backbone, images, self.pool)
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, C, h, w) to (B, D)."""
+        return pooled_features(self.backbone, images, self.pool)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Map features (B, D) to (B, N)."""
         return self.head(features.to(next(self.head.parameters()).dtype))
 
 
@@ -132,10 +143,14 @@ class LayerProbes(FrozenProbe):
             nn.init.zeros_(head.bias)
         self.heads = nn.ModuleList(heads)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Map images (B, C, h, w) to (B, S, N)."""
-        with torch.no_grad():
-            features = layer_features(self.backbone, images).to(next(self.heads.parameters()).dtype)
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Map images (B, C, h, w) to (B, S, 2 D)."""
+        return layer_features(self.backbone, images)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Map features (B, S, 2 D) to (B, S, N)."""
+        features = features.to(next(self.heads.parameters()).dtype)
         return torch.stack([head(each) for head, each in zip(self.heads, features.unbind(1), strict=True)], dim=1)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from backbones.vit import PlainViT
 from pretrain.masking import MASK_KINDS, draw_mask, masked_count, split_places, visible_count
 from pretrain.patches import image_grid
+from pretrain.randomness import seed_step
 from pretrain.targets import PixelTarget, Target, Views
 
 
@@ -68,6 +69,7 @@ class PretrainingModel(BaseModel):
             return self.encoder(inputs)
         views = Views(inputs, self.encoder.patch_size, token_inputs, token_ids)
         if mode == 'loss':
+            seed_step()
             return self.losses(views)
         if mode == 'predict':
             return self.predict(views)
@@ -77,7 +79,8 @@ class PretrainingModel(BaseModel):
 class MaskedImageModel(PretrainingModel):
     """Base of the models that hide patches; a method says in `predict_patches` how it sees the image.
 
-    Masks come from PyTorch's generator: the same seed gives the same masks.
+    Masks come from PyTorch's generator: the same seed gives the same masks. In a Runner's training each step is seeded
+    anew, see `pretrain.randomness.seed_step`.
 
     Args:
         encoder: see `PretrainingModel`, as the next.

@@ -1,4 +1,4 @@
-"""What data sets of images share: reading past broken files, and randomness of their own in every worker."""
+"""What data sets of images share: reading past broken files, and one source of randomness."""
 
 import os
 import random
@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
 from pretrain.images import read_image
 
@@ -54,25 +52,6 @@ def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[
         except ValueError as error:
             warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
     raise ValueError(f'none of the {len(paths)} images can be read, the first is {os.fsdecode(paths[0])}')
-
-
-class WorkerGenerator:
-    """Gives each worker a generator of its own.
-
-    PyTorch draws a worker's seed anew each epoch. mmengine then seeds the worker's global generators with the same
-    number every epoch, so that these would repeat their draws.
-    """
-
-    def __init__(self) -> None:
-        self.generator: torch.Generator | None = None
-
-    def __call__(self) -> torch.Generator | None:
-        """Generator of this worker, None (PyTorch's own) in the main process."""
-        worker = get_worker_info()
-        if worker is not None and self.generator is None:
-            cv2.setNumThreads(0)
-            self.generator = torch.Generator().manual_seed(worker.seed)
-        return self.generator
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from pretrain.images import IMAGE_SUFFIXES, find_images
-from pretrain.reading import WorkerGenerator
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
 
@@ -138,7 +137,6 @@ class ShardedImages(IterableDataset):
         token_pair = None if token_size is None else pair(token_size)
         self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
         self.buffer = buffer
-        self.randomness = WorkerGenerator()
 
     def __len__(self) -> int:
         """Images of this process in an epoch: the same in every process."""
@@ -159,18 +157,17 @@ class ShardedImages(IterableDataset):
                 f'{self.root} has {len(self.shards)} shards for {processes} processes of {workers} workers: '
                 'use fewer workers, or write smaller shards'
             )
-        generator = self.randomness()
         quota = len(self) // workers + (worker < len(self) % workers)
-        for suffix, content in itertools.islice(self._samples(mine, generator), quota):
+        for suffix, content in itertools.islice(self._samples(mine), quota):
             with tempfile.NamedTemporaryFile(suffix=suffix) as file:
                 file.write(content)
                 file.flush()
-                yield self.make_views.from_file(file.name, generator)
+                yield self.make_views.from_file(file.name)
 
-    def _samples(self, shards: list[dict], generator: torch.Generator | None) -> Iterator[tuple[str, bytes]]:
+    def _samples(self, shards: list[dict]) -> Iterator[tuple[str, bytes]]:
         """Suffix and bytes of the images of shards, over and over."""
         package = webdataset()
-        draw = random.Random(int(torch.randint(2**62, (), generator=generator)))
+        draw = random.Random(int(torch.randint(2**62, ())))
         while True:
             names = [f'{self.root}/{shard["name"]}' for shard in draw.sample(shards, len(shards))]
             stream = package.WebDataset(

@@ -134,7 +134,6 @@ class CachedTokenImages(Dataset):
         if image.shape[1:] != tuple(self.sizes[index]):
             raise ValueError(f'{path} has changed since its tokens were cached: {AGAIN}')
         row = self.rows[index]
-        # PyTorch's own generator: workers may repeat their numbers, but not the images they go with.
         number = int(torch.randint(self.ids.shape[1], ()))
         ids = torch.from_numpy(self.ids[row, number].astype(np.int64))
         return {'inputs': cut_view(image, self.views[row, number], self.crop_size, resize), 'token_ids': ids}

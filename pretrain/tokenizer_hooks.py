@@ -2,6 +2,7 @@
 
 import math
 
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -88,7 +89,10 @@ class WatchCodebook(Hook):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         assert outputs is not None
-        perplexity, size = float(outputs['perplexity']), model.tokenizer.vocab_size
+        # The mean over the processes, so that all of them go on, or none.
+        mean = outputs['perplexity'].detach().clone()
+        all_reduce(mean, 'mean')
+        perplexity, size = float(mean), model.tokenizer.vocab_size
         if perplexity >= self.least * size:
             self.warned = False
             return

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from pretrain.randomness import seed_step
 from pretrain.tokenizer import DiscreteVAE, map_pixels
 from pretrain.tokenizer_layers import Convolution
 
@@ -72,6 +74,7 @@ class TokenizerTraining(BaseModel):
             ValueError: another mode, or images that are not made of whole codes.
         """
         if mode == 'loss':
+            seed_step()
             return self._loss(inputs)
         if mode == 'tensor':
             return self.tokenizer.encode(inputs)
@@ -85,16 +88,22 @@ class TokenizerTraining(BaseModel):
         codes win everywhere and the others never learn (compare weight normalisation, arXiv 1602.07868, section 3).
 
         Args:
-            inputs: (B, 3, h * s, w * s) in [0, 1].
+            inputs: (B, 3, h * s, w * s) in [0, 1]; each process brings its own, and all of them count.
             deviation: wanted of each logit over the B * h * w places.
         """
         assert self.tokenizer.encoder is not None
         last = self.tokenizer.encoder.blocks.get_submodule('output.conv')
         assert isinstance(last, Convolution)
-        # (B, V, h, w) -> (V, B h w)
-        logits = self.tokenizer.logits(inputs).float().transpose(0, 1).flatten(1)
-        factor = deviation / logits.std(dim=1)
-        last.b.copy_((last.b - logits.mean(dim=1)) * factor)
+        # (B, V, h, w) -> (V, B h w); float64, as the square of a mean is taken from a mean of squares.
+        logits = self.tokenizer.logits(inputs).double().transpose(0, 1).flatten(1)
+        sums = torch.stack(
+            [logits.sum(dim=1), logits.square().sum(dim=1), torch.full_like(logits[:, 0], logits.shape[1])]
+        )
+        # Over the batches of all processes: their weights have to stay alike.
+        all_reduce(sums)
+        mean, count = sums[0] / sums[2], sums[2]
+        factor = (deviation / ((sums[1] / count - mean.square()) * count / (count - 1)).sqrt()).float()
+        last.b.copy_((last.b - mean.float()) * factor)
         last.w.mul_(factor[:, None, None, None])
 
     def _loss(self, images: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from backbones.openmmlab.repairs_rebind import when_registered
+from backbones.openmmlab.repairs_sharded import whole
 
 REDUCED = (torch.bfloat16, torch.float16)
 ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor.SingleRoIExtractor'
@@ -45,7 +46,8 @@ class BF16OptimWrapper(OptimWrapper):
             return
         parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         if parameters:
-            self.grad_norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+            # The log stacks it with other tensors; that of a sharded model is a sum of which each process has a part.
+            self.grad_norm = whole(self.clip_func(parameters, **self.clip_grad_kwargs))
 
 
 def repair_amp_on_cpu() -> None:

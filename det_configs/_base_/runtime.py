@@ -10,11 +10,11 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Beside the usual ones, so that custom_hooks of a leaf or of the command line leave it in place.
+    # Beside the usual ones, so that custom_hooks of a leaf or of the command line leave them in place.
     stop_on_non_finite=dict(type='StopOnNonFinite'),
+    watch_loader=dict(type='WatchLoader'),
 )
 visualizer = dict(
     type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=False)
-custom_hooks = [dict(type='WatchLoader')]

@@ -19,4 +19,4 @@ optim_wrapper = dict(type='BF16OptimWrapper', optimizer=__adamw, paramwise_cfg=d
 auto_scale_lr = dict(base_batch_size=512)
 train_cfg = dict(max_epochs=10)
 param_scheduler = [dict(type='CosineAnnealingLR', eta_min_ratio=1e-6 / 2e-5, by_epoch=True, convert_to_iter_based=True)]
-custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite'), dict(type='KeepHead')]
+default_hooks = dict(keep_head=dict(type='KeepHead'))

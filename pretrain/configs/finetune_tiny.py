@@ -17,5 +17,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min_ratio=1e-3, by_epoch=True, begin=2, convert_to_iter_based=True),
 ]
 __average = dict(type='EMAHook', ema_type='MomentumAnnealingEMA', gamma=10)
-custom_hooks = [dict(type='SeedEachEpoch'), dict(type='StopOnNonFinite'), dict(type='WatchLoader'), __average]
-default_hooks = dict(logger=dict(interval=10))
+default_hooks = dict(logger=dict(interval=10), ema=__average)

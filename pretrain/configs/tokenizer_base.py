@@ -9,16 +9,14 @@ Hardware: the paper's 64 GPUs of 16 GB, 8 images each; with fewer set train_data
 
 _base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
 
-custom_hooks = [
-    dict(type='SeedEachEpoch'),
-    dict(type='StopOnNonFinite'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
-    dict(
+default_hooks = dict(
+    ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.001),
+    anneal=dict(
         type='AnnealTokenizer',
         temperature_end=1 / 16,
         temperature_iters=150_000,
         kl_weight_end=6.6,
         kl_weight_iters=5_000,
     ),
-    dict(type='WatchCodebook', least=0.1, begin=5_000),
-]
+    watch_codebook=dict(type='WatchCodebook', least=0.1, begin=5_000),
+)

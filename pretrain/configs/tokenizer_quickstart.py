@@ -14,12 +14,13 @@ train_cfg = dict(max_epochs=2)
 param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, convert_to_iter_based=True),
 ]
-custom_hooks = [
-    dict(type='SeedEachEpoch'),
-    dict(type='StopOnNonFinite'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02),
-    dict(type='SpreadCodes', deviation=3.0),
-    dict(type='AnnealTokenizer', temperature_end=1 / 16, temperature_iters=400, kl_weight_end=6.6, kl_weight_iters=0),
-    dict(type='WatchCodebook', least=0.1, begin=200),
-]
-default_hooks = dict(logger=dict(interval=32), checkpoint=dict(interval=1))
+default_hooks = dict(
+    ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02),
+    spread=dict(type='SpreadCodes', deviation=3.0),
+    anneal=dict(
+        type='AnnealTokenizer', temperature_end=1 / 16, temperature_iters=400, kl_weight_end=6.6, kl_weight_iters=0
+    ),
+    watch_codebook=dict(type='WatchCodebook', least=0.1, begin=200),
+    logger=dict(interval=32),
+    checkpoint=dict(interval=1),
+)

@@ -12,12 +12,13 @@ train_cfg = dict(max_epochs=45)
 param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=45, convert_to_iter_based=True)
 ]
-custom_hooks = [
-    dict(type='SeedEachEpoch'),
-    dict(type='StopOnNonFinite'),
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
-    dict(type='SpreadCodes', deviation=3.0),
-    dict(type='AnnealTokenizer', temperature_end=1 / 16, temperature_iters=2000, kl_weight_end=6.6, kl_weight_iters=0),
-    dict(type='WatchCodebook', least=0.1, begin=500),
-]
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=5))
+default_hooks = dict(
+    ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
+    spread=dict(type='SpreadCodes', deviation=3.0),
+    anneal=dict(
+        type='AnnealTokenizer', temperature_end=1 / 16, temperature_iters=2000, kl_weight_end=6.6, kl_weight_iters=0
+    ),
+    watch_codebook=dict(type='WatchCodebook', least=0.1, begin=500),
+    logger=dict(interval=25),
+    checkpoint=dict(interval=5),
+)

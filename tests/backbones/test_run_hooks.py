@@ -1,13 +1,18 @@
 """Hooks in mmengine's own Runner."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
+from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
 from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
+from tests.two_processes import in_two
 
 
 class Rows(Dataset):
@@ -44,8 +49,8 @@ def train(work_dir, model, hook, epochs=2, length=20, **more):
         work_dir=str(work_dir),
         train_dataloader=dict(
             batch_size=4,
-            num_workers=0,
-            dataset=Rows(length),
+            num_workers=more.pop('workers', 0),
+            dataset=more.pop('dataset', None) or Rows(length),
             sampler=dict(type='DefaultSampler', shuffle=True),
             collate_fn=dict(type='default_collate'),
         ),
@@ -96,3 +101,75 @@ def test_stop_on_non_finite__looks_inside_a_long_epoch(tmp_path):
     with pytest.raises(FloatingPointError, match='at iteration 50'):
         train(tmp_path, model, StopOnNonFinite(), length=4 * 80)
     assert len(model.drawn) == 50
+
+
+class Numbered(Noisy):
+    """Its loss breaks in the second process alone."""
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        losses = super().forward(inputs, data_samples, mode)
+        return losses if get_rank() else {'loss': losses['loss'].nan_to_num(1.0)}
+
+
+def break_in_one(work_dir, checkpoint, breaks_at):
+    """Each process trains on its own, and they look at their losses together."""
+    hooks = dict(checkpoint=dict(type='CheckpointHook', **checkpoint))
+    train(work_dir, Numbered(breaks_at), StopOnNonFinite(), epochs=2, length=8 * 5, default_hooks=hooks)
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'breaks_at', 'good'),
+    [
+        (dict(interval=1), 9, 'epoch_1.pth'),
+        # Inside an epoch, at an iteration that saves but is no look of its own.
+        (dict(by_epoch=False, interval=3), 5, 'iter_3.pth'),
+    ],
+)
+def test_stop_on_non_finite__all_processes_stop(tmp_path, checkpoint, breaks_at, good):
+    first, second = in_two(tmp_path, break_in_one, tmp_path, checkpoint, breaks_at)
+    assert [type(error) for error in (first, second)] == [FloatingPointError] * 2
+    iteration = f'at iteration {breaks_at + 1}'
+    assert f'the loss is not finite in another process {iteration}' in str(first)
+    assert f'the loss is nan {iteration}' in str(second)
+    assert [file.name for file in tmp_path.glob('*_*.pth')] == [good]
+
+
+class Drawn(Dataset):
+    """What PyTorch, NumPy and Python draw in a worker."""
+
+    metainfo = {}
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        draws = (torch.rand(()).item(), float(np.random.rand()), random.random())
+        return {'inputs': torch.tensor(draws, dtype=torch.float64)}
+
+
+class Keeps(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.drawn = []
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        self.drawn += inputs.tolist()
+        return {'loss': self.linear(inputs.float()).square().mean()}
+
+
+def drawn(work_dir, epochs=2, **more):
+    """Draws of an epoch after the other, in two workers, under mmengine's own way to start these."""
+    model = Keeps()
+    train(work_dir, model, SeedEachEpoch(), epochs, dataset=Drawn(), workers=2, **more)
+    return model.drawn
+
+
+def test_seed_each_epoch__workers_draw_anew_and_a_resumed_run_goes_on(tmp_path):
+    whole = drawn(tmp_path / 'whole')
+    assert len(whole) == 16
+    # Mmengine's own function repeats both columns and epochs.
+    assert len({value for row in whole for value in row}) == 3 * 16
+    first = drawn(tmp_path / 'part', 1)
+    rest = drawn(tmp_path / 'part', load_from=str(tmp_path / 'part' / 'epoch_1.pth'), resume=True)
+    assert first + rest == whole

@@ -101,7 +101,7 @@ def test_average__is_what_is_stored_and_tested(trained):
 
 @pytest.mark.slow
 def test_higher_resolution__goes_on_with_the_head(trained):
-    keep = ('custom_hooks = [', "custom_hooks = [dict(type='KeepHead'), ")
+    keep = ('ema=__average', "ema=__average, keep_head=dict(type='KeepHead')")
     command = [small(trained, 'high.py', keep), '--data-root', str(trained / 'data'), '--work-dir',
                str(trained / 'high'), '--pretrained', str(trained / 'run/epoch_2.pth')]  # fmt: skip
     # A rate of zero, so that what is evaluated is what was loaded.

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from pretrain import data
 from pretrain.data import UnlabelledImages, flatten_repeats
+from pretrain.randomness import seed_worker
 from pretrain.reading import read_tensor
 
 
@@ -27,13 +28,8 @@ def loader(dataset, start_method='fork', workers=2):
         batch_size=4,
         num_workers=workers,
         multiprocessing_context=multiprocessing.get_context(start_method) if workers else None,
-        worker_init_fn=seed_as_mmengine,
+        worker_init_fn=seed_worker if workers else None,
     )
-
-
-def seed_as_mmengine(worker_id):
-    """mmengine seeds each worker like this in every epoch."""
-    torch.manual_seed(worker_id)
 
 
 def epoch(batches, seed):
@@ -153,3 +149,15 @@ def test_flatten_repeats__views_of_an_image_stay_together():
 def test_dataset__repeats_below_one(tmp_path):
     with pytest.raises(ValueError, match='repeats=0 is below 1'):
         UnlabelledImages(str(write_images(tmp_path, 1)), repeats=0)
+
+
+def test_workers__processes_draw_other_crops_from_one_seed(tmp_path, monkeypatch):
+    """Even where all processes start from one state: the launcher's RANK counts."""
+    batches = loader(UnlabelledImages(str(write_images(tmp_path, 8)), crop_size=16))
+    monkeypatch.delenv('RANK', raising=False)
+    alone = epoch(batches, 1)
+    monkeypatch.setenv('RANK', '0')
+    first = epoch(batches, 1)
+    monkeypatch.setenv('RANK', '1')
+    assert torch.equal(alone, first)
+    assert not any(torch.equal(one, two) for one, two in zip(first, epoch(batches, 1), strict=True))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pretrain.class_transforms import EvalTransform, TrainTransform
 from pretrain.labelled import LabelledImages
+from pretrain.randomness import seed_worker
 
 COLOURS = {'ant': (250, 10, 10), 'bee': (10, 250, 10), 'cat': (10, 10, 250)}
 
@@ -91,8 +92,7 @@ def noisy(root):
         batch_size=4,
         num_workers=2,
         multiprocessing_context=multiprocessing.get_context('fork'),
-        # As mmengine seeds each worker in every epoch.
-        worker_init_fn=torch.manual_seed,
+        worker_init_fn=seed_worker,
     )
 
 

@@ -30,7 +30,7 @@ def test_base__recipe_is_the_papers():
     assert cfg.train_cfg.max_epochs * epoch == pytest.approx(3e6, rel=2e-3)
     assert cfg.param_scheduler[0].end * epoch == pytest.approx(1.2e6, rel=2e-3)
     assert cfg.param_scheduler[0].eta_min == 1.25e-6
-    hooks = {entry.type: HOOKS.build(entry) for entry in cfg.custom_hooks}
+    hooks = {entry.type: HOOKS.build(entry) for entry in cfg.default_hooks.values()}
     assert hooks['AnnealTokenizer'].temperature == (1, 1 / 16, 150_000)
     assert hooks['AnnealTokenizer'].kl_weight == (0, 6.6, 5_000)
     assert hooks['EMAHook'].ema_cfg['momentum'] == pytest.approx(1 - 0.999)

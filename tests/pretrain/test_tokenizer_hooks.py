@@ -4,14 +4,18 @@ import math
 
 import pytest
 import torch
+from mmengine.dist import get_rank
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from backbones import StaticDDP
 from pretrain.tokenizer import DiscreteVAE
 from pretrain.tokenizer_hooks import AnnealTokenizer, WatchCodebook
 from pretrain.tokenizer_training import TokenizerTraining
-from tests.pretrain.test_hooks import Rows
+from tests.backbones.test_run_hooks import Rows
+from tests.two_processes import in_two
 
 
 class Collapsing(BaseModel):
@@ -141,3 +145,39 @@ def test_spread__first_batch_alone(tmp_path, hooks):
         assert deviation.tolist() == pytest.approx([2.5] * 16, abs=0.3)
     else:
         assert deviation.max() < 1
+
+
+def spread_and_train():
+    """Start alike, spread the codes over batches of one's own, and take two steps of DDP."""
+    torch.manual_seed(0)
+    model = TokenizerTraining(DiscreteVAE(vocab_size=16, hidden=8, groups=2, blocks=1))
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(get_rank()))
+    wrapped = StaticDDP(model)
+    model.spread_codes(images, 2.5)
+    with torch.no_grad():
+        deviation = model.tokenizer.logits(images).transpose(0, 1).flatten(1)
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    for _ in range(2):
+        wrapped.train_step({'inputs': images}, optimizer)
+    return deviation, model.state_dict()
+
+
+def test_spread__processes_stay_alike(tmp_path):
+    (first, one), (second, two) = in_two(tmp_path, spread_and_train)
+    # Over the images of both processes, not of each.
+    assert torch.cat([first, second], dim=1).std(dim=1).tolist() == pytest.approx([2.5] * 16, rel=1e-4)
+    assert abs(first.std(dim=1).mean() - second.std(dim=1).mean()) > 1e-3
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def watch_low_in_one(work_dir):
+    """The second process alone sees few codes."""
+    model = Collapsing([2.0 if get_rank() else 4.0] * 60)
+    train(work_dir / str(get_rank()), model, [WatchCodebook(least=0.06, begin=10, stop=True)], 120)
+
+
+def test_watch__all_processes_stop_or_none(tmp_path):
+    """The mean of 2 and 4 is under 6 % of 64 codes, 4 alone is not."""
+    found = in_two(tmp_path, watch_low_in_one, tmp_path)
+    assert [type(error) for error in found] == [RuntimeError, RuntimeError]
+    assert all('perplexity 3.0 of 64 codes at iteration 50' in str(error) for error in found)

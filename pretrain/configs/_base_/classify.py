@@ -9,6 +9,7 @@ __loader = dict(
     # Workers start anew each epoch, so that a resumed run draws the crops of an uninterrupted one.
     persistent_workers=False,
     pin_memory=True,
+    worker_init_fn=dict(type='seed_worker'),
     collate_fn=dict(type='default_collate'),
 )
 train_dataloader = dict(
@@ -33,13 +34,14 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
+    # Beside mmengine's, so that custom_hooks of a leaf or of the command line leave them in place.
+    seed_each_epoch=dict(type='SeedEachEpoch'),
+    stop_on_non_finite=dict(type='StopOnNonFinite'),
+    watch_loader=dict(type='WatchLoader'),
+    prefetch=dict(type='PrefetchToDevice'),
+    # Statistics of batch norm, of which each process has its own, before they are saved and evaluated.
+    sync_buffers=dict(type='SyncBuffersHook'),
 )
-custom_hooks = [
-    dict(type='SeedEachEpoch'),
-    dict(type='StopOnNonFinite'),
-    dict(type='WatchLoader'),
-    dict(type='PrefetchToDevice'),
-]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 env_cfg = dict(

@@ -5,6 +5,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=False,
     pin_memory=True,
+    worker_init_fn=dict(type='seed_worker'),
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

@@ -6,6 +6,7 @@ train_dataloader = dict(
     # Workers start anew each epoch, so that a resumed run draws the crops of an uninterrupted one.
     persistent_workers=False,
     pin_memory=True,
+    worker_init_fn=dict(type='seed_worker'),
     # One uint8 tensor per batch: a single copy to the device, normalised there.
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -7,13 +7,12 @@ default_hooks = dict(
     runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
+    # Beside mmengine's, so that custom_hooks of a leaf or of the command line leave them in place.
+    seed_each_epoch=dict(type='SeedEachEpoch'),
+    stop_on_non_finite=dict(type='StopOnNonFinite'),
+    watch_loader=dict(type='WatchLoader'),
+    prefetch=dict(type='PrefetchToDevice'),
 )
-custom_hooks = [
-    dict(type='SeedEachEpoch'),
-    dict(type='StopOnNonFinite'),
-    dict(type='WatchLoader'),
-    dict(type='PrefetchToDevice'),
-]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 env_cfg = dict(

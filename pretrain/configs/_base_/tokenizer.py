@@ -12,6 +12,7 @@ train_dataloader = dict(
     # Workers start anew each epoch, so that a resumed run draws the crops of an uninterrupted one.
     persistent_workers=False,
     pin_memory=True,
+    worker_init_fn=dict(type='seed_worker'),
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='UnlabelledImages', data_root='data/imagenet/train', crop_size=256, crop_scale=(0.2, 1.0)),
