@@ -21,6 +21,7 @@ from backbones.openmmlab.repairs_sharded import (
     repair_sharded_start,
 )
 from backbones.openmmlab.repairs_slide import repair_slide_inference
+from backbones.openmmlab.repairs_stretching import repair_stretched_segmentation
 from backbones.openmmlab.repairs_uper import repair_upsampled_fusion
 from backbones.openmmlab.repairs_workers import repair_spawned_workers
 
@@ -41,6 +42,7 @@ REPAIRS = (
     repair_sharded_resuming,
     repair_sharded_start,
     repair_slide_inference,
+    repair_stretched_segmentation,
     repair_upsampled_fusion,
     repair_slow_coco_eval,
 )

@@ -95,7 +95,9 @@ def full_precision(value: Any) -> Any:
                 setattr(value, name, full)
         return value
     if isinstance(value, dict):
-        return {key: full_precision(item) for key, item in value.items()}
+        full = {key: full_precision(item) for key, item in value.items()}
+        # Settings among the arguments keep their type.
+        return full if any(full[key] is not value[key] for key in full) else value
     if type(value) in (list, tuple):
         return type(value)(full_precision(item) for item in value)
     return value
