@@ -75,7 +75,10 @@ def _with_whole_patches_in_training(loss: Callable[..., dict]) -> Callable[..., 
 
 
 def _repair_segmentor(segmentor: type) -> None:
-    wrappers = {'encode_decode': _with_whole_patches, 'loss': _with_whole_patches_in_training}
+    wrappers: dict[str, Callable[[Callable], Callable]] = {
+        'encode_decode': _with_whole_patches,
+        'loss': _with_whole_patches_in_training,
+    }
     for name, wrap in wrappers.items():
         if name in vars(segmentor):
             setattr(segmentor, name, wrap(vars(segmentor)[name]))
