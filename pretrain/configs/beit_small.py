@@ -1,6 +1,6 @@
 """BEiT ViT-S/16, 800 epochs, effective batch 2048, with the recipe of beit_base.py; no published number.
 
-torchrun --nproc_per_node 4 tools/train.py pretrain/configs/beit_small.py --launcher pytorch --data-root DIR
+torchrun --nproc_per_node 4 tools/train.py pretrain/configs/beit_small.py --launcher pytorch --data-root DIR \
     --cfg-options model.target.tokenizer=TOKENIZER   (4 GPUs of 16 GB)
 """
 

@@ -1,6 +1,6 @@
 """BEiT-B/16 fine-tuned on ImageNet-1k, 100 epochs, effective batch 1024.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_base.py --launcher pytorch --data-root
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_base.py --launcher pytorch --data-root \
     IMAGENET --pretrained beit_base_patch16_224_pt22k.pth   (8 GPUs of 24 GB)
 Pretrained on ImageNet-22k without labels the paper's weights reach 83.7 % (the paper's number, not ours).
 """

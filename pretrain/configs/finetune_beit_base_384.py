@@ -1,6 +1,6 @@
 """BEiT-B/16 fine-tuned at 224 pixels (finetune_beit_base.py) goes on at 384, head included: 10 epochs.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_base_384.py --launcher pytorch --data-root
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_base_384.py --launcher pytorch --data-root \
     IMAGENET --pretrained work_dirs/finetune_beit_base/epoch_100.pth   (8 GPUs of 40 GB)
 The paper reports 84.6 % at 384 pixels, pretrained on ImageNet-1k (the paper's number, recalled and not checked).
 Our choice: the rates of transfer_beit_base.py for 10 epochs without warm-up, as the model is trained already.

@@ -1,6 +1,6 @@
 """BEiT-L/16 fine-tuned on ImageNet-1k, 50 epochs, effective batch 1024.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_large.py --launcher pytorch --data-root
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_beit_large.py --launcher pytorch --data-root \
     IMAGENET --pretrained beit_large_patch16_224_pt22k.pth   (8 GPUs of 40 GB)
 Pretrained on ImageNet-22k without labels the paper's weights reach 86.0 % (the paper's number, not ours).
 """

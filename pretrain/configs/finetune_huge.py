@@ -1,6 +1,6 @@
 """MAE ViT-H/14 fine-tuned on ImageNet-1k, 50 epochs, effective batch 1024.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_huge.py --launcher pytorch --data-root IMAGENET
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_huge.py --launcher pytorch --data-root IMAGENET \
     --pretrained mae_pretrain_vit_huge.pth   (8 GPUs of 80 GB)
 The paper's weights reach 86.9 % (the paper's number, not ours).
 """

@@ -1,6 +1,6 @@
 """BEiT-B/16 trained with the labels of ImageNet-22k between pretraining and transfer: 90 epochs, batch 4096.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/intermediate_beit_base.py --launcher pytorch --data-root
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/intermediate_beit_base.py --launcher pytorch --data-root \
     IMAGENET22K --pretrained beit_base_patch16_224_pt22k.pth   (8 GPUs of 24 GB); then transfer_beit_base.py
 Our choice: a warm-up of 5 epochs, and drop path, weight decay and augmentation of finetune_beit_base.py, as we know of
 none published for this step.

@@ -1,7 +1,7 @@
 """BEiT-B/16 probed by a linear layer on each block on ImageNet-1k, 100 epochs, effective batch 1024, best layer told.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_beit_base.py --launcher pytorch --data-root IMAGENET
-    --pretrained WORK_DIR/epoch_800.pth   (8 GPUs of 16 GB)
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_beit_base.py --launcher pytorch \
+    --data-root IMAGENET --pretrained WORK_DIR/epoch_800.pth   (8 GPUs of 16 GB)
 Pretrained on ImageNet-1k the paper's weights reach 56.7 % (the paper's number, not ours).
 """
 

@@ -1,6 +1,6 @@
 """MAE ViT-H/14 probed by a linear layer on ImageNet-1k, 90 epochs, effective batch 16384.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_huge.py --launcher pytorch --data-root IMAGENET
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_huge.py --launcher pytorch --data-root IMAGENET \
     --pretrained mae_pretrain_vit_huge.pth   (8 GPUs of 24 GB)
 The paper's weights reach 76.6 % (the paper's number, not ours).
 """

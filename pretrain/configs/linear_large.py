@@ -1,6 +1,6 @@
 """MAE ViT-L/16 probed by a linear layer on ImageNet-1k, 90 epochs, effective batch 16384.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_large.py --launcher pytorch --data-root IMAGENET
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/linear_large.py --launcher pytorch --data-root IMAGENET \
     --pretrained mae_pretrain_vit_large.pth   (8 GPUs of 24 GB)
 The paper's weights reach 75.8 % (the paper's number, not ours).
 """

@@ -1,6 +1,6 @@
 """BEiT-B/16 after ImageNet-22k with labels (intermediate_beit_base.py), fine-tuned on 1k: 30 epochs, batch 512.
 
-torchrun --nproc_per_node 8 tools/train.py pretrain/configs/transfer_beit_base.py --launcher pytorch --data-root
+torchrun --nproc_per_node 8 tools/train.py pretrain/configs/transfer_beit_base.py --launcher pytorch --data-root \
     IMAGENET --pretrained work_dirs/intermediate_beit_base/epoch_90.pth   (8 GPUs of 16 GB)
 The head starts anew. The paper's weights reach 85.2 % (the paper's number, not ours).
 Our choice: a warm-up of 5 epochs, as for finetune_beit_large.py; the published one is not known to us.

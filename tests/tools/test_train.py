@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 
+from backbones.launch_errors import exit_code
 from tests.conftest import ROOT
 from tests.datasets import make_ade, make_coco
 from tools.test import main as evaluate
@@ -234,3 +235,112 @@ def test_cfg_options__win_over_the_seed_and_data_that_is_absent_is_refused(tmp_p
     assert told[-2].startswith('randomness.seed = 5, as --cfg-options says; --seed would set 3')
     with pytest.raises(UsageError, match='lost: there is no such'):
         prepared(train, SEG, '--data-root', root, '--cfg-options', 'val_dataloader.dataset.data_prefix.img_path=lost')
+
+
+MAE = str(ROOT / 'pretrain/configs/mae_tiny.py')
+SMALL_MAE = [
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'train_dataloader.batch_size=2',
+    'train_dataloader.dataset.crop_size=64',
+    'model.encoder.img_size=64',
+    'model.decoder.depth=1',
+]
+# Option -> what the one line says of it. Each is found while another part is read or built.
+SLIPS = {
+    'train_cfg.max_itres=5': 'train_cfg.max_itres: EpochBasedTrainLoop takes no max_itres; did you mean max_epochs?',
+    'train_cfg.max_iters=5': 'train_cfg.max_iters: EpochBasedTrainLoop takes no max_iters',
+    'model.mask_ration=0.5': 'did you mean model.mask_ratio?',
+    'model.type=MAEE': 'model.type: there is no MAEE',
+    'model.mask=foo': 'foo',
+    'model.mask_ratio=1.5': 'mask ratio 1.5 masks 24 of 16 patches',
+    'model.encoder.variant=tinny': "variant='tinny' is unknown: use one of tiny, small",
+    'optim_wrapper.optimizer.lrr=1': 'optim_wrapper.optimizer.lrr: AdamW takes no lrr; did you mean lr?',
+    'optim_wrapper.optimizer.type=AdamWW': 'optim_wrapper.optimizer.type: there is no AdamWW; did you mean AdamW?',
+    'optim_wrapper.optimizer.lr=high': 'a number is expected',
+    'optim_wrapper.optimizer.lr=-1': 'Invalid learning rate: -1',
+    'train_dataloader.batch_size=0': 'batch_size should be a positive integer value',
+    'train_dataloader.sampler.type=Foo': 'train_dataloader.sampler.type: there is no Foo',
+    'default_hooks.chekpoint.interval=1': 'did you mean default_hooks.checkpoint?',
+    'custom_hooks+=dict(type=Nope)': 'there is no Nope',
+    'log_processor.window_sise=5': 'log_processor.window_sise: LogProcessor takes no window_sise; did you',
+    'visualizer.type=Foo': 'visualizer.type: there is no Foo',
+    'env_cfg.cudnn_bench=True': 'did you mean env_cfg.cudnn_benchmark?',
+    'load_from=lost.pth': 'lost.pth',
+}
+
+
+@pytest.mark.parametrize('option', SLIPS)
+def test_train__slips_end_in_one_line(option, tmp_path, capsys):
+    images = data(DET, tmp_path / 'data') + '/images/train'
+    words = [MAE, '--data-root', images, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *SMALL_MAE, option]
+    assert exit_code(lambda: train_main(words), words) == 2
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(shown) == 1
+    assert SLIPS[option] in shown[0]
+
+
+def test_train__dicts_on_the_command_line_reach_the_model_and_hooks_are_added(tmp_path):
+    from tools import train
+
+    images = data(DET, tmp_path / 'data') + '/images/train'
+    target, hook = (
+        "model.target=dict(type='TokenTarget',tokenizer='TOKENIZER')",
+        "custom_hooks+=dict(type='OnlineProbe',data_root='X')",
+    )
+    cfg, _ = prepared(train, MAE, '--data-root', images, '--cfg-options', target, hook)
+    plain, _ = prepared(train, MAE, '--data-root', images)
+    assert cfg.model.target == dict(type='TokenTarget', tokenizer='TOKENIZER')
+    assert cfg.custom_hooks == [*(plain.get('custom_hooks') or []), dict(type='OnlineProbe', data_root='X')]
+
+
+def test_train__an_upstream_config_takes_the_flags(tmp_path):
+    from tools import train
+
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n")
+    root = data(DET, tmp_path / 'data')
+    cfg, told = prepared(train, str(tmp_path / 'mine.py'), '--data-root', root, '--pretrained', 'random', '--amp',
+                         '--compile', '--seed', '3')  # fmt: skip
+    assert cfg.train_dataloader.dataset.ann_file.startswith(root)
+    assert cfg.model.roi_head.mask_head.num_classes == 3
+    assert cfg.model.backbone.init_cfg is None
+    assert (cfg.optim_wrapper.type, cfg.val_cfg.type) == ('BF16OptimWrapper', 'BF16ValLoop')
+    assert cfg.custom_hooks[-1].type == 'CompileParts'
+    assert any('taken for variables of the config' in line for line in told)
+
+
+def test_train__stopped_is_one_line(monkeypatch, capsys):
+    from tools import train
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.Runner, 'from_cfg', stopped)
+    monkeypatch.setitem(train.STEPS, '--data-root', lambda cfg, args: [])
+    monkeypatch.setitem(train.STEPS, 'the check of the data', lambda cfg, args: [])
+    assert exit_code(lambda: train_main([MAE]), []) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == 'stopped'
+
+
+def test_test__a_checkpoint_of_another_model_takes_one_short_line(tmp_path, capsys):
+    from backbones import PlainViT
+
+    state = PlainViT('tiny', img_size=64).state_dict()
+    torch.save({'state_dict': {f'encoder.{name}': value for name, value in state.items()}}, tmp_path / 'encoder.pth')
+    words = [SEG, str(tmp_path / 'encoder.pth'), '--data-root', data(SEG, tmp_path / 'data'), '--work-dir',
+             str(tmp_path / 'run'), '--cfg-options', *small(SEG)]  # fmt: skip
+    assert exit_code(lambda: evaluate(words), words) == 2
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(shown) == 1
+    assert 'does not fit the config: none of its' in shown[0]
+    assert len(shown[0]) < 700
+    (tmp_path / 'text.pth').write_text('hello')
+    words[1] = str(tmp_path / 'text.pth')
+    assert exit_code(lambda: evaluate(words), words) == 2
+    assert 'cannot be read: it is damaged, cut short or not a PyTorch file' in capsys.readouterr().err
+
+
+def test_as_json__what_json_has_no_number_for_is_null():
+    from tools.test import as_json
+
+    assert [as_json(value) for value in (1, 0.5, math.nan, math.inf, torch.tensor(2.0))] == [1.0, 0.5, None, None, 2.0]
