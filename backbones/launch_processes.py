@@ -3,7 +3,7 @@
 import os
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from backbones.launch import UsageError
 
@@ -12,6 +12,11 @@ STARTED_BY = {
     'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'), 'torchrun --nproc_per_node N'),
     'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), 'srun python'),
     'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'), 'mpirun'),
+}
+# Models of the shipped configs, in which every iteration uses the same parameters.
+STATIC = {
+    *('MaskedAutoencoder', 'BEiTPretraining', 'SimMIM', 'DenoisingAutoencoder', 'TokenizerTraining'),
+    *('Classifier', 'LinearProbe', 'LayerProbes', 'MaskRCNN', 'EncoderDecoder'),
 }
 LOCAL_RANK = {'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 
@@ -54,12 +59,16 @@ def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
         a line that says what was set, if anything was.
 
     Raises:
-        UsageError: ``sharded`` with a single process, or with a ``model_wrapper_cfg``.
+        UsageError: ``sharded`` with a single process, or with a ``model_wrapper_cfg``; or several processes would read
+            the same images.
     """
     wrapper = cfg.get('model_wrapper_cfg')
+    _check_sampler(cfg)
     if not sharded:
         if cfg.launcher == 'none' or wrapper is not None or cfg.get('find_unused_parameters'):
             return []
+        if not has_static_graph(cfg.model):
+            return ['each process has the whole model (MMDistributedDataParallel, as its graph may change)']
         cfg.model_wrapper_cfg = dict(type='StaticDDP')
         return ['each process has the whole model (StaticDDP)']
     if cfg.launcher == 'none':
@@ -72,3 +81,19 @@ def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
     dtype = 'bfloat16' if cfg.optim_wrapper.get('type') == 'BF16OptimWrapper' else None
     cfg.model_wrapper_cfg = dict(type='ShardedModel', param_dtype=dtype)
     return [f'the model is spread over the processes, weights gathered in {dtype or "float32"}']
+
+
+def has_static_graph(model: ConfigDict) -> bool:
+    """Whether a model is one of ours, or upstream's on a PlainViT: others may use other parameters each time."""
+    parts = [model.get(name) for name in ('backbone', 'encoder') if model.get(name)]
+    kinds = [str(part.get('type')).rpartition('.')[2] for part in parts]
+    return str(model.get('type')).rpartition('.')[2] in STATIC and all(kind == 'PlainViT' for kind in kinds)
+
+
+def _check_sampler(cfg: Config) -> None:
+    loader = cfg.get('train_dataloader') or {}
+    if cfg.launcher != 'none' and not loader.get('sampler') and not loader.get('batch_sampler'):
+        raise UsageError(
+            'train_dataloader.sampler is None: every process would read the same images, in one order. Leave it out '
+            'of --cfg-options (shards need no other sampler than directories), or name one'
+        )

@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config
 
 from backbones.launch import UsageError
-from backbones.launch_processes import STARTED_BY, check_launcher, set_wrapper
+from backbones.launch_processes import STARTED_BY, check_launcher, has_static_graph, set_wrapper
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +59,13 @@ def test_check_launcher__more_processes_than_gpus(monkeypatch):
 
 
 def config(launcher='pytorch', optimizer='OptimWrapper', **more):
-    return Config(dict(launcher=launcher, optim_wrapper=dict(type=optimizer), **more))
+    settings = dict(
+        launcher=launcher,
+        optim_wrapper=dict(type=optimizer),
+        model=dict(type='MaskedAutoencoder', encoder=dict(type='PlainViT')),
+        train_dataloader=dict(sampler=dict(type='DefaultSampler')),
+    )
+    return Config({**settings, **more})
 
 
 def test_set_wrapper__ddp_by_default():
@@ -90,3 +97,40 @@ def test_set_wrapper__sharded_mistakes():
         set_wrapper(config('none'), sharded=True)
     with pytest.raises(UsageError, match=r"this config has {'type': 'Own'} already"):
         set_wrapper(config(model_wrapper_cfg=dict(type='Own')), sharded=True)
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        dict(type='SoftTeacher', detector=dict(backbone=dict(type='PlainViT'))),
+        dict(type='mmseg.EncoderDecoder', backbone=dict(type='ResNetV1c')),
+        dict(type='Own', backbone=dict(type='PlainViT')),
+    ],
+    ids=lambda model: model['type'],
+)
+def test_set_wrapper__other_models_may_change_their_graph(model):
+    cfg = config(model=model)
+    assert 'MMDistributedDataParallel' in set_wrapper(cfg)[0]
+    assert cfg.get('model_wrapper_cfg') is None
+
+
+def test_set_wrapper__scopes_do_not_matter():
+    cfg = config(model=dict(type='mmdet.MaskRCNN', backbone=dict(type='mmdet.PlainViT')))
+    set_wrapper(cfg)
+    assert cfg.model_wrapper_cfg == dict(type='StaticDDP')
+
+
+CONFIGS = [path for kind in ('pretrain/configs', 'det_configs', 'seg_configs') for path in (ROOT / kind).glob('*.py')]
+
+
+@pytest.mark.parametrize('path', [path for path in CONFIGS if path.stem != '__init__'], ids=lambda path: path.stem)
+def test_set_wrapper__shipped_configs_have_static_graphs(path):
+    assert has_static_graph(Config.fromfile(path).model)
+
+
+@pytest.mark.parametrize('sharded', [False, True])
+def test_set_wrapper__processes_that_would_read_the_same(sharded):
+    cfg = config(train_dataloader=dict(sampler=None))
+    with pytest.raises(UsageError, match=r'train_dataloader\.sampler is None: every process would read the same'):
+        set_wrapper(cfg, sharded)
+    set_wrapper(config('none', train_dataloader=dict(sampler=None)))

@@ -1,16 +1,18 @@
 """Losses read together: the same log, and no wait for the device inside the step."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
-import backbones  # noqa: F401
+from backbones import DeferredLossLog
 
 WAITS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero', 'unique')
 
@@ -101,3 +103,32 @@ def test_deferred_loss_log__waits_once_per_line(tmp_path):
         counts.append(len(waits.found))
     # four scalars in each of ten iterations; then none, as tolist is one copy for all lines
     assert counts[0] - counts[1] == 40
+
+
+class WithNumbers(Regression):
+    """Logs plain numbers beside tensors, as upstream allows."""
+
+    def train_step(self, data, optim_wrapper):
+        return {**super().train_step(data, optim_wrapper), 'count': 3, 'share': 0.25, 'one': torch.tensor([7.0])}
+
+
+def test_deferred_loss_log__numbers_beside_tensors(tmp_path, monkeypatch):
+    monkeypatch.setattr('tests.backbones.test_loss_log.Regression', WithNumbers)
+    lines = train(tmp_path / 'deferred', 'DeferredLossLog')[1]
+    expected = train(tmp_path / 'plain', 'RuntimeInfoHook')[1]
+    for name in ('count', 'share', 'one', 'loss'):
+        assert [line[name] for line in lines] == [line[name] for line in expected]
+    assert (lines[0]['count'], lines[0]['share'], lines[0]['one']) == (3, 0.25, 7)
+
+
+def test_deferred_loss_log__without_a_logger_holds_a_bounded_number(monkeypatch):
+    """A runner that never logs: what waits is handed over now and then."""
+    monkeypatch.setattr('backbones.loss_log.MOST_WAITING', 5)
+    hub, hook = MessageHub.get_instance('without_a_logger'), DeferredLossLog()
+    runner = SimpleNamespace(hooks=[], optim_wrapper=None, message_hub=hub)
+    most = 0
+    for step in range(17):
+        hook.after_train_iter(runner, step, outputs={'loss': torch.tensor(float(step))})
+        most = max(most, len(hook.waiting))
+    assert most == 4
+    assert hub.get_scalar('train/loss').data[0].tolist() == list(range(15))

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from backbones import PlainViT, ShardedModel
+from backbones.openmmlab.repairs_precision import BF16OptimWrapper
 from backbones.openmmlab.repairs_sharded import gathered, is_sharded
 from backbones.sharding import check_torch, hollow_copy
 from tests.helpers import randomise
@@ -137,3 +138,18 @@ def test_check_torch__cpu_of_the_first_versions(monkeypatch):
     monkeypatch.delattr(torch.cpu.Stream, 'record_event', raising=False)
     with pytest.raises(ValueError, match=r'shards models on GPUs only: on CPUs take a newer torch'):
         check_torch()
+
+
+@needs_sharding
+def test_sharded__norm_of_clipped_gradients_is_logged_in_bf16(pair):
+    """As a plain tensor: `DeferredLossLog` stacks it with losses."""
+    norms = []
+    for model in pair:
+        optimizer = BF16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01), clip_grad=dict(max_norm=0.1))
+        optimizer.defers_norm = True
+        torch.manual_seed(1)
+        model.train_step({'inputs': torch.randn(2, 3, 32, 48)}, optimizer)
+        assert type(optimizer.grad_norm) is torch.Tensor
+        norms.append(optimizer.grad_norm.item())
+    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
+    assert norms[0] > 0.1

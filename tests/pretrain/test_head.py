@@ -3,11 +3,14 @@
 import pytest
 import torch
 
+from backbones import ShardedModel
 from backbones.checkpoint import load_pretrained
+from backbones.openmmlab.repairs_sharded import whole
 from backbones.pos_embed import resample_pos_embed
 from pretrain.classify import Classifier
 from pretrain.head import load_head
 from tests.helpers import randomise
+from tests.two_processes import in_two
 
 SIZES = dict(embed_dim=24, depth=2, num_heads=3)
 CLASSES = ('ant', 'bee', 'cat')
@@ -75,3 +78,22 @@ def test_load_head__other_pooling_changes_nothing(tmp_path):
     with pytest.raises(ValueError, match=r'has fc_norm\.weight of shape none'):
         load_head(new, path)
     assert torch.equal(new.head.weight, before)
+
+
+def shard_and_load(path):
+    """Two processes with half of every weight each, which take the head of a file."""
+    model = classifier(32)
+    ShardedModel(model)
+    before = model.head.weight.full_tensor().clone()
+    load_head(model, path, CLASSES)
+    return before, {name: whole(value) for name, value in model.state_dict().items() if name.startswith(('head', 'fc'))}
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu.Stream, 'record_event'), reason='a torch that shards on CPUs')
+def test_load_head__of_a_sharded_model(tmp_path):
+    old, path = saved(tmp_path)
+    for before, state in in_two(tmp_path, shard_and_load, path):
+        assert not torch.equal(before, old.head.weight)
+        assert len(state) == 4
+        for name, value in state.items():
+            assert torch.equal(value, old.state_dict()[name])
