@@ -4,10 +4,12 @@ A cache is a directory: ``about.json`` (what it belongs to), ``paths``, ``sizes`
 the last two memory-mapped. Letters: N images, K views of each, V codes, h, w grid of codes.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretrain.images import find_images, read_image
+from pretrain.images import find_images
+from pretrain.reading import read_next, read_tensor
 from pretrain.tokenizer import load_tokenizer
-from pretrain.transforms import resize
+from pretrain.transforms import pair, resize
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class About:
         token_size: (height, width) of the tokenizer's view, in pixels.
         crop_scale: least and greatest share of an image's area in a view.
         seed: the views were drawn with.
+        file: `file_digest` of the tokenizer's checkpoint: where it is the same, that need not be loaded to compare.
     """
 
     tokenizer: str
@@ -38,6 +42,7 @@ class About:
     token_size: tuple[int, int]
     crop_scale: tuple[float, float]
     seed: int
+    file: str = ''
 
 
 def cut_view(
@@ -59,9 +64,14 @@ def cut_view(
     return crop.flip(2) if mirrored else crop
 
 
-def load_image(path: str) -> Tensor:
-    """Read an image file: uint8 (3, H, W), channels last in memory."""
-    return torch.from_numpy(read_image(path)).permute(2, 0, 1)
+def file_digest(path: str | Path) -> str:
+    """Hash of a file, or of the files of a directory, by their bytes."""
+    place, digest = Path(path), hashlib.sha256()
+    for file in sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]:
+        with file.open('rb') as content:
+            for part in iter(partial(content.read, 2**20), b''):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]:
@@ -69,11 +79,6 @@ def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]
     roots = [data_root] if isinstance(data_root, str | os.PathLike) else data_root
     found = [(path, os.path.relpath(path, root)) for root in roots for path in find_images(root)]
     return [path for path, _ in found], [os.fsencode(name) for _, name in found]
-
-
-def as_size(size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width of a side length or of a pair."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 @DATASETS.register_module()
@@ -105,12 +110,12 @@ class CachedTokenImages(Dataset):
         token_size: int | tuple[int, int] = 112,
     ) -> None:
         about, folder = _read_about(cache), Path(cache)
-        self.crop_size = as_size(crop_size)
+        self.crop_size = pair(crop_size)
         paths, names = list_images(data_root)
-        _check(about, cache, as_size(token_size), self.crop_size)
-        if load_tokenizer(tokenizer).fingerprint() != about.tokenizer:
+        _check(about, cache, pair(token_size), self.crop_size)
+        if not is_made_with(about, tokenizer):
             raise ValueError(f'{cache} was made with another tokenizer than {tokenizer}: {AGAIN}')
-        if list(np.load(folder / 'paths.npy')) != names:
+        if not np.array_equal(np.load(folder / 'paths.npy'), np.array(names)):
             raise ValueError(f'{cache} was made of other images than those in {data_root}: {AGAIN}')
         sizes = np.load(folder / 'sizes.npy')
         readable = np.flatnonzero(sizes.any(axis=1))
@@ -126,20 +131,28 @@ class CachedTokenImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Read one image: ``{'inputs': uint8 (3, height, width), 'token_ids': int64 (h, w)}``, a view drawn at random.
 
+        A file that cannot be read is named in a warning, and the next one takes its place.
+
         Raises:
-            ValueError: the file cannot be read, or is not the one the ids were computed on.
+            ValueError: not a single file can be read, or one is not that the ids were computed on.
         """
-        path = os.fsdecode(self.paths[index])
-        image = load_image(path)
-        if image.shape[1:] != tuple(self.sizes[index]):
-            raise ValueError(f'{path} has changed since its tokens were cached: {AGAIN}')
-        row = self.rows[index]
+        image, place = read_next(self.paths, index, read_tensor)
+        if image.shape[1:] != tuple(self.sizes[place]):
+            raise ValueError(f'{os.fsdecode(self.paths[place])} has changed since its tokens were cached: {AGAIN}')
+        row = self.rows[place]
         number = int(torch.randint(self.ids.shape[1], ()))
         ids = torch.from_numpy(self.ids[row, number].astype(np.int64))
         return {'inputs': cut_view(image, self.views[row, number], self.crop_size, resize), 'token_ids': ids}
 
 
 AGAIN = 'make the cache again with `python tools/tokens.py cache`'
+
+
+def is_made_with(about: About, tokenizer: str) -> bool:
+    """Whether a cache is of these weights, by the bytes of their file or, in another file, by themselves."""
+    if about.file and Path(tokenizer).exists() and file_digest(tokenizer) == about.file:
+        return True
+    return load_tokenizer(tokenizer).fingerprint() == about.tokenizer
 
 
 def _read_about(cache: str) -> About:

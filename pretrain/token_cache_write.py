@@ -5,20 +5,32 @@ Letters: N images, K views of each, h, w grid of codes.
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from pretrain.token_cache import About, as_size, cut_view, list_images, load_image
+from pretrain.randomness import seed_worker
+from pretrain.reading import read_tensor
+from pretrain.token_cache import About, cut_view, list_images
 from pretrain.tokenizer import DiscreteVAE
-from pretrain.transforms import draw_crop
+from pretrain.transforms import draw_crop, pair
 from pretrain.views import resize_lanczos
+
+# What a cache belongs to, until it is whole: then ``about.json``.
+BEGUN = 'begun.json'
+# Size of an image that is still to come.
+UNDONE = -1
+# Views that the tokenizer takes at once, at least.
+BATCH = 64
+# Images after which the rows are written to disk.
+KEEP = 1000
 
 
 def describe(
@@ -29,7 +41,7 @@ def describe(
     Raises:
         ValueError: a side of ``token_size`` is not made of whole codes, or ``crop_scale`` holds no shares.
     """
-    size = as_size(token_size)
+    size = pair(token_size)
     if any(side % tokenizer.stride or side < 1 for side in size):
         raise ValueError(f'token_size={token_size} is not made of whole codes of {tokenizer.stride} pixels')
     least, most = float(crop_scale[0]), float(crop_scale[1])
@@ -47,7 +59,7 @@ def write_cache(
         tokenizer: see `pretrain.tokenizer.load_tokenizer`.
         about: see `describe`.
         data_root: directory of images, or several, as for `pretrain.data.UnlabelledImages`.
-        out: directory to write, absent or empty.
+        out: directory to write, absent or empty; or one whose making was cut short, which goes on.
         views: K.
         workers: processes that read images.
 
@@ -55,24 +67,27 @@ def write_cache(
         images in the cache: those that can be read.
 
     Raises:
-        ValueError: ``out`` holds files, there is no image, or none that can be read, or ``views`` is not positive.
+        ValueError: ``out`` holds other files, there is no image, or none that can be read, or ``views`` is not
+            positive.
     """
     folder = Path(out)
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f'{out} is not empty: give a new directory')
     if views < 1:
         raise ValueError(f'views={views}: a cache needs at least one view of each image')
     paths, names = list_images(data_root)
-    folder.mkdir(parents=True, exist_ok=True)
-    loader = DataLoader(_Views(paths, views, about), batch_size=None, num_workers=workers)
-    sizes = _fill(folder, tokenizer, about, loader, (len(paths), views))
-    if not sizes.any():
+    rows = _open(folder, about, names, views, tokenizer.stride)
+    left = np.flatnonzero(rows.sizes[:, 0] == UNDONE)
+    loader = DataLoader(
+        Subset(_Views(paths, views, about), left.tolist()),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=seed_worker if workers else None,
+    )
+    _fill(rows, tokenizer, zip(left.tolist(), loader, strict=True))
+    if not rows.sizes.any():
         raise ValueError(f'none of the {len(paths)} images can be read, the first is {paths[0]}')
-    np.save(folder / 'sizes.npy', sizes)
-    np.save(folder / 'paths.npy', np.array(names))
     # Last: without it a cache is not whole.
-    (folder / 'about.json').write_text(json.dumps(asdict(about), indent=2) + '\n')
-    return int(sizes.any(axis=1).sum())
+    (folder / BEGUN).rename(folder / 'about.json')
+    return int(rows.sizes.any(axis=1).sum())
 
 
 def draw_views(
@@ -94,8 +109,16 @@ def draw_views(
     ]
 
 
+class Entry(NamedTuple):
+    """An image of a cache: its size (H, W), its views (K, 5), and their pixels (K, 3, *token_size)."""
+
+    size: tuple[int, int]
+    views: list[tuple[int, ...]]
+    pixels: Tensor
+
+
 class _Views(Dataset):
-    """Size, views (K, 5) and pixels (K, 3, *token_size) of every image; None for one that cannot be read."""
+    """The `Entry` of every image; None for one that cannot be read."""
 
     def __init__(self, paths: list[str], count: int, about: About) -> None:
         self.paths, self.count, self.about = paths, count, about
@@ -103,9 +126,9 @@ class _Views(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[tuple[int, int], list[tuple[int, ...]], Tensor] | None:
+    def __getitem__(self, index: int) -> Entry | None:
         try:
-            image = load_image(self.paths[index])
+            image = read_tensor(self.paths[index])
         except ValueError as error:
             warnings.warn(f'{error}; it is left out of the cache', stacklevel=2)
             return None
@@ -114,25 +137,81 @@ class _Views(Dataset):
         seed = np.random.SeedSequence([self.about.seed, index]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0]))
         views = draw_views(size, self.count, self.about.crop_scale, generator)
-        return (
-            size,
-            views,
-            torch.stack([cut_view(image, view, self.about.token_size, resize_lanczos) for view in views]),
-        )
+        pixels = [cut_view(image, view, self.about.token_size, resize_lanczos) for view in views]
+        return Entry(size, views, torch.stack(pixels))
 
 
-def _fill(folder: Path, tokenizer: DiscreteVAE, about: About, loader: DataLoader, shape: tuple[int, int]) -> np.ndarray:
-    """Write ids and views of (N, K); return the sizes (N, 2), 0 x 0 for an image that cannot be read."""
-    grid = [side // tokenizer.stride for side in about.token_size]
+class _Rows(NamedTuple):
+    """The files of a cache: ids (N, K, h, w), views (N, K, 5), and sizes (N, 2), `UNDONE` where it is still to fill."""
+
+    ids: np.memmap
+    views: np.memmap
+    sizes: np.memmap
+
+    def flush(self) -> None:
+        """Write to disk, the sizes last: they tell which rows are there."""
+        for rows in self:
+            rows.flush()
+
+
+def _open(folder: Path, about: About, names: list[bytes], views: int, stride: int) -> _Rows:
+    """Begin a cache, or go on with one that was cut short.
+
+    Raises:
+        ValueError: the directory holds other files, or the beginning of another cache.
+    """
+    files = [folder / f'{name}.npy' for name in _Rows._fields]
+    content = json.dumps(asdict(about), indent=2) + '\n'
+    if (folder / BEGUN).is_file():
+        old = np.load(files[1], mmap_mode='r').shape[1]
+        same = (folder / BEGUN).read_text() == content and np.array_equal(np.load(folder / 'paths.npy'), names)
+        if not same or old != views:
+            raise ValueError(
+                f'{folder} holds the beginning of another cache (of other images, views, options or another '
+                'tokenizer): give the same to finish it, or a new directory'
+            )
+        return _Rows(*(open_memmap(file, 'r+') for file in files))
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f'{folder} is not empty: give a new directory')
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / 'paths.npy', np.array(names))
     kind = np.uint16 if about.vocab_size <= 2**16 else np.int32
-    ids = open_memmap(folder / 'ids.npy', 'w+', kind, (*shape, *grid))
-    boxes = open_memmap(folder / 'views.npy', 'w+', np.int32, (*shape, 5))
-    sizes = np.zeros((shape[0], 2), np.int32)
-    device = next(tokenizer.parameters()).device
-    for index, entry in enumerate(loader):
-        if entry is not None:
-            sizes[index], boxes[index], pixels = entry
-            ids[index] = tokenizer.encode(pixels.to(device) / 255).cpu().numpy()
-    ids.flush()
-    boxes.flush()
-    return sizes
+    grid, count = [side // stride for side in about.token_size], len(names)
+    rows = _Rows(
+        open_memmap(files[0], 'w+', kind, (count, views, *grid)),
+        open_memmap(files[1], 'w+', np.int32, (count, views, 5)),
+        open_memmap(files[2], 'w+', np.int32, (count, 2)),
+    )
+    rows.sizes[:] = UNDONE
+    rows.flush()
+    # Last of these: from here on it can be continued.
+    (folder / BEGUN).write_text(content)
+    return rows
+
+
+def _fill(rows: _Rows, tokenizer: DiscreteVAE, entries: Iterable[tuple[int, Entry | None]]) -> None:
+    """Write ids, views and sizes; 0 x 0 is the size of an image that cannot be read."""
+    waiting: list[tuple[int, Entry]] = []
+    for number, (index, entry) in enumerate(entries, 1):
+        if entry is None:
+            rows.sizes[index] = 0
+        else:
+            waiting.append((index, entry))
+        if len(waiting) * rows.views.shape[1] >= BATCH:
+            _encode(rows, tokenizer, waiting)
+            waiting = []
+        if number % KEEP == 0:
+            rows.flush()
+    _encode(rows, tokenizer, waiting)
+    rows.flush()
+
+
+def _encode(rows: _Rows, tokenizer: DiscreteVAE, waiting: list[tuple[int, Entry]]) -> None:
+    """Tokenize the views of several images at once, and write what belongs to these."""
+    if not waiting:
+        return
+    pixels = torch.cat([entry.pixels for _, entry in waiting])
+    ids = tokenizer.encode(pixels.to(next(tokenizer.parameters()).device) / 255).cpu().numpy()
+    for (index, entry), own in zip(waiting, np.split(ids, len(waiting)), strict=True):
+        rows.ids[index], rows.views[index] = own, entry.views
+        rows.sizes[index] = entry.size

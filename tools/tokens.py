@@ -7,11 +7,13 @@ python tools/tokens.py cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root D
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backbones.data_layout import training_images
 from backbones.launch import Parser, above_zero, command, seed
 from pretrain.picture_files import check_files, write_picture
+from pretrain.token_cache import file_digest
 from pretrain.token_cache_write import describe, write_cache
 from pretrain.token_picture import picture
 from pretrain.tokenizer import load_tokenizer
@@ -29,7 +31,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     drawing.add_argument('images', metavar='IMAGE', nargs='+', help='image files')
     drawing.add_argument('--out', metavar='PNG', required=True, help='picture to write')
     caching.add_argument('--data-root', metavar='DIR', nargs='+', required=True, help='images, at any depth')
-    caching.add_argument('--out', metavar='DIR', required=True, help='cache to write, a new directory')
+    caching.add_argument(
+        '--out', metavar='DIR', required=True, help='cache to write, a new directory, or one to finish'
+    )
     caching.add_argument('--views', type=above_zero, default=8, help='fixed random views of each image; default 8')
     caching.add_argument(
         '--crop-scale', type=float, nargs=2, default=(0.08, 1.0), help="share of an image's area; default 0.08 1"
@@ -60,7 +64,8 @@ def cache(args: argparse.Namespace) -> str:
         ValueError: see `pretrain.token_cache_write`.
     """
     tokenizer = load_tokenizer(args.checkpoint).to(args.device)
-    about = describe(tokenizer, args.size, args.crop_scale, args.seed)
+    described = describe(tokenizer, args.size, args.crop_scale, args.seed)
+    about = replace(described, file=file_digest(args.checkpoint))
     # As tools/train.py does with its --data-root.
     roots = [str(training_images(Path(root))) for root in args.data_root]
     count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)

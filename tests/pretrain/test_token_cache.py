@@ -1,6 +1,8 @@
 """The token cache against ids computed on the same views here, in a plain loop."""
 
 import json
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +11,12 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from pretrain.data import UnlabelledImages
-from pretrain.token_cache import CachedTokenImages
+from pretrain.reading import read_tensor
+from pretrain.token_cache import CachedTokenImages, cut_view, file_digest
 from pretrain.token_cache_write import describe, draw_views, write_cache
 from pretrain.tokenizer import DiscreteVAE
 from pretrain.tokenizer_training import TokenizerTraining
+from pretrain.views import resize_lanczos
 from tests.helpers import randomise
 from tests.pretrain.test_data import write_images
 
@@ -134,7 +138,15 @@ def test_cache__unreadable_images_are_left_out(files):
         assert make(files) == 5
     found = dataset(files)
     assert len(found) == 5
-    assert all(found[index]['token_ids'].shape == (4, 6) for index in range(5))
+    names = [os.path.basename(os.fsdecode(path)) for path in found.paths]
+    assert names == ['000.png', '001.png', '003.png', '000.png', '001.png']
+    for index, path in enumerate(found.paths):
+        served = [found[index]['token_ids'] for _ in range(3)]
+        image = read_tensor(os.fsdecode(path))
+        views = np.load(files / 'cache' / 'views.npy')[found.rows[index]]
+        pixels = torch.stack([cut_view(image, view, (16, 24), resize_lanczos) for view in views])
+        own = small_tokenizer().encode(pixels / 255)
+        assert all(any(torch.equal(ids, each) for each in own) for ids in served)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +208,7 @@ def test_write_cache__mistakes(files):
 def test_about__records_what_the_views_were(files):
     make(files, seed=3)
     about = json.loads((files / 'cache' / 'about.json').read_text())
-    expected = dict(vocab_size=32, token_size=[16, 24], crop_scale=[0.2, 0.8], seed=3)
+    expected = dict(vocab_size=32, token_size=[16, 24], crop_scale=[0.2, 0.8], seed=3, file='')
     assert about == {'tokenizer': small_tokenizer().fingerprint(), **expected}
 
 
@@ -213,3 +225,78 @@ def test_dataset__is_registered(files):
         )
     )
     assert built[3]['inputs'].shape == (3, 64, 96)
+
+
+class CutShort(DiscreteVAE):
+    """Stops after some calls, as a job at the end of its time."""
+
+    def encode(self, images):
+        self.calls = getattr(self, 'calls', 0) + 1
+        if self.calls > 2:
+            raise KeyboardInterrupt
+        return super().encode(images)
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_cache__goes_on_where_it_was_cut_short(files, monkeypatch):
+    """The files of one that was made at a stretch, and no image is encoded twice."""
+    monkeypatch.setattr('pretrain.token_cache_write.BATCH', VIEWS)
+    tokenizer = small_tokenizer()
+    about = describe(tokenizer, (16, 24), (0.2, 0.8))
+    images, out = str(files / 'images'), files / 'part'
+    write_cache(tokenizer, about, images, files / 'whole', VIEWS)
+    tokenizer.__class__ = CutShort
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(tokenizer, about, images, out, VIEWS)
+    with pytest.raises(ValueError, match='or one that was cut short'):
+        dataset(files, cache=str(out))
+    with pytest.raises(ValueError, match='holds the beginning of another cache'):
+        write_cache(tokenizer, about, images, out, VIEWS + 1)
+    with pytest.raises(ValueError, match='holds the beginning of another cache'):
+        write_cache(tokenizer, replace(about, seed=5), images, out, VIEWS)
+    tokenizer.__class__, seen = DiscreteVAE, []
+    tokenizer.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    assert write_cache(tokenizer, about, images, out, VIEWS) == 6
+    assert sum(seen) == (6 - 2) * VIEWS
+    assert contents(out) == contents(files / 'whole')
+    with pytest.raises(ValueError, match='is not empty'):
+        write_cache(tokenizer, about, images, out, VIEWS)
+
+
+def test_cache__several_images_go_through_the_tokenizer_at_once(files):
+    tokenizer, seen = small_tokenizer(), []
+    tokenizer.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    make(files, tokenizer)
+    assert seen == [6 * VIEWS]
+
+
+def test_cache__same_file_is_not_loaded(files, monkeypatch):
+    """Only its bytes are compared; another file of the same weights is loaded, and one of others refused."""
+    path = files / 'tokenizer.pth'
+    tokenizer = small_tokenizer()
+    about = replace(describe(tokenizer, (16, 24), (0.2, 0.8)), file=file_digest(path))
+    write_cache(tokenizer, about, str(files / 'images'), files / 'cache', VIEWS)
+    loaded = []
+    load = torch.load
+    monkeypatch.setattr(torch, 'load', lambda file, *args, **kwargs: loaded.append(file) or load(file, *args, **kwargs))
+    assert len(dataset(files)) == 6
+    assert loaded == []
+    torch.save({'model': tokenizer.state_dict()}, files / 'copy.pth')
+    assert len(dataset(files, tokenizer=str(files / 'copy.pth'))) == 6
+    assert len(loaded) == 1
+    torch.save(small_tokenizer(seed=1).state_dict(), path)
+    with pytest.raises(ValueError, match='another tokenizer'):
+        dataset(files)
+
+
+def test_cache__image_that_breaks_later_gives_way_to_the_next(files):
+    make(files)
+    found = dataset(files)
+    (files / 'images' / '001.png').write_bytes(b'broken')
+    with pytest.warns(UserWarning, match=r'001\.png .*the next image takes its place'):
+        item = found[1]
+    rows = np.load(files / 'cache' / 'ids.npy')[2]
+    assert any(np.array_equal(item['token_ids'], row) for row in rows)
