@@ -198,10 +198,12 @@ class PlainViT(BaseModule):
     def param_depth(self, name: str) -> int:
         """Depth of a parameter for layer-wise decay: 0 embeddings, i + 1 block i, depth + 1 the rest.
 
+        The table that BEiT's blocks share is of the rest, as in its code.
+
         Args:
             name: parameter name inside this module, such as ``blocks.3.attn.qkv.weight``.
         """
-        if name.split('.')[0] in ('cls_token', 'pos_embed', 'global_pos_embed', 'patch_embed', 'rel_pos_bias'):
+        if name.split('.')[0] in ('cls_token', 'pos_embed', 'global_pos_embed', 'patch_embed'):
             return 0
         block = re.match(r'blocks\.(\d+)\.', name)
         return int(block.group(1)) + 1 if block else self.depth + 1
@@ -266,5 +268,6 @@ class PlainViT(BaseModule):
             return
         frozen = self.param_depth(f'blocks.{self.frozen_blocks - 1}.')
         for name, parameter in self.named_parameters():
-            if self.param_depth(name) <= frozen:
+            # The shared table is a part of the frozen blocks too.
+            if self.param_depth(name) <= frozen or name.startswith('rel_pos_bias.'):
                 parameter.requires_grad_(False)

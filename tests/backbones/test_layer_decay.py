@@ -161,7 +161,7 @@ def test_layer_wise_decay__tables_and_layer_scale_of_beit(preset, decay):
         assert [actual[f'{name}.gamma_{i}'] for i in (1, 2)] == [(lr, 0.0)] * 2
     model = Detector(rel_pos='shared_table', **BEIT)
     actual = settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)
-    assert actual['backbone.rel_pos_bias.relative_position_bias_table'] == (0.1, decay)
+    assert actual['backbone.rel_pos_bias.relative_position_bias_table'] == (0.8, decay)
 
 
 @pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1)])

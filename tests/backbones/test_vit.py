@@ -227,7 +227,7 @@ def test_layer_scale__with_absolute_positions_drops_tokens_as_ever():
     assert {name for name, _ in model.named_parameters()} > {'pos_embed', 'blocks.2.gamma_2'}
 
 
-def test_frozen_blocks__shared_table_is_an_embedding():
+def test_frozen_blocks__shared_table_is_a_part_of_them():
     trainable = {name for name, p in toy(frozen_blocks=1, **SHARED).named_parameters() if p.requires_grad}
     assert f'rel_pos_bias.{TABLE}' not in trainable
     assert 'blocks.0.gamma_1' not in trainable
@@ -309,7 +309,8 @@ def test_param_depth__literal():
         'cls_token': 0,
         'pos_embed': 0,
         'patch_embed.proj.weight': 0,
-        'rel_pos_bias.relative_position_bias_table': 0,
+        # At the full rate, as in BEiT's optim_factory.
+        'rel_pos_bias.relative_position_bias_table': 4,
         'blocks.0.norm1.weight': 1,
         'blocks.1.gamma_1': 2,
         'blocks.1.attn.relative_position_bias_table': 2,
