@@ -19,6 +19,7 @@ from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
 from backbones.sharding import ShardedModel
+from backbones.start_line import StartLine
 from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     'SeedEachEpoch',
     'ShardedModel',
     'SimpleFeaturePyramid',
+    'StartLine',
     'StaticDDP',
     'StopOnNonFinite',
     'WatchLoader',

@@ -70,20 +70,6 @@ def _dataset_paths(dataset: dict[str, Any]) -> Iterator[Path]:
         yield from (Path(root) / name for name in below or [''])
 
 
-def check_schedule(cfg: Config) -> list[str]:
-    """Warn about learning-rate curves that end at another iteration than the training."""
-    total, curves = cfg.train_cfg.get('max_iters'), cfg.get('param_scheduler') or []
-    curves = curves if isinstance(curves, list) else [curves]
-    ends = {index: entry.get('end') for index, entry in enumerate(curves) if not entry.get('by_epoch', True)}
-    if total is None or not ends or ends[max(ends)] in (None, total):
-        return []
-    index, end = max(ends), ends[max(ends)]
-    return [
-        f'warning: the learning rate is planned for {end} iterations and training has {total}: '
-        f'set param_scheduler.{index}.end={total}'
-    ]
-
-
 def use_bf16(cfg: Config) -> None:
     """Train in bf16 autocast, on GPU or CPU.
 

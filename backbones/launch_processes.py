@@ -18,6 +18,7 @@ STATIC = {
     *('MaskedAutoencoder', 'BEiTPretraining', 'SimMIM', 'DenoisingAutoencoder', 'TokenizerTraining'),
     *('Classifier', 'LinearProbe', 'LayerProbes', 'MaskRCNN', 'EncoderDecoder'),
 }
+SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 LOCAL_RANK = {'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 
 
@@ -46,6 +47,11 @@ def check_launcher(launcher: str) -> None:
             f'process {local} of this machine sees {devices} GPUs, and none of its own: start as many processes as '
             'GPUs, and let each see them all (Slurm: --gpus-per-node, not --gpus-per-task)'
         )
+
+
+def process_count(launcher: str) -> int:
+    """How many processes were started together, before they meet."""
+    return 1 if launcher == 'none' else int(os.environ[SIZE[launcher]])
 
 
 def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:

@@ -2,7 +2,7 @@
 
 python tools/train.py det_configs/mask_rcnn_vit_large.py --pretrained mae_pretrain_vit_large.pth --amp
 For 64 images an iteration, such as 64 GPUs; windows and global blocks as in Li et al. (arXiv 2111.11429).
-In 24 GB, 64 images in turn: --amp --cfg-options model.backbone.act_checkpoint=True optim_wrapper.accumulative_counts=64
+In 24 GB: --amp --batch-size 1 --accumulate 64 --norm LN2d --cfg-options model.backbone.act_checkpoint=True
 """
 
 _base_ = ['_base_/mask_rcnn.py', '_base_/coco_1024.py', '_base_/schedule_cosine.py', '_base_/runtime.py']

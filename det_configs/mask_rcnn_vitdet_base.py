@@ -2,7 +2,7 @@
 
 python tools/train.py det_configs/mask_rcnn_vitdet_base.py --pretrained mae_pretrain_vit_base.pth --amp
 For 64 images an iteration; detectron2 used 64 A100, one image and 10.9 GB each.
-In 24 GB, 64 images in turn: --amp --cfg-options model.backbone.act_checkpoint=True optim_wrapper.accumulative_counts=64
+In 24 GB: --amp --batch-size 1 --accumulate 64 --cfg-options model.backbone.act_checkpoint=True
 """
 
 _base_ = ['_base_/mask_rcnn.py', '_base_/coco_1024.py', '_base_/schedule_vitdet.py', '_base_/runtime.py']

@@ -31,6 +31,7 @@ from backbones.launch import (
 from backbones.launch_asked import Asked
 from backbones.launch_fit import misfit, other_classes
 from backbones.launch_processes import check_launcher
+from backbones.model_flags import add_model_flags, set_model
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,6 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint')
     parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
     parser.add_argument('--data-root', help='directory of the data, whatever its layout')
+    add_model_flags(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument(
@@ -76,6 +78,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         except ValueError as error:
             raise UsageError(str(error)) from error
         told += asked.keep(cfg, '--data-root')
+    told += set_model(cfg, args)
+    told += asked.keep(cfg, 'the size')
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
     # Its weights are the averaged ones already.

@@ -16,7 +16,6 @@ from backbones.launch import (
     Parser,
     UsageError,
     check_data,
-    check_schedule,
     evaluate_in_bf16,
     named_keys,
     open_config,
@@ -30,6 +29,10 @@ from backbones.launch import (
 )
 from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher, set_wrapper
+from backbones.model_flags import add_model_flags, check_model, set_model
+from backbones.schedule_check import check_built, check_schedule
+from backbones.schedule_flags import add_schedule_flags, set_schedule
+from backbones.start_line import StartLine
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -48,6 +51,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=seed, help="of every random choice; default: the config's, else drawn and logged"
     )
+    add_schedule_flags(parser)
+    add_model_flags(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--compile', action='store_true', help='torch.compile the losses, or backbone and neck')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -76,7 +81,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     for flag, step in STEPS.items():
         told += step(cfg, args)
         told += asked.keep(cfg, flag)
-    return cfg, [*told, *check_schedule(cfg)]
+    return cfg, [*told, *check_model(cfg), *check_schedule(cfg)]
 
 
 def set_data(cfg: Config, args: argparse.Namespace) -> list[str]:
@@ -113,6 +118,8 @@ def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
 STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
     '--data-root': set_data,
     'the check of the data': lambda cfg, args: check_data(cfg),
+    'the size': set_model,
+    'the schedule': set_schedule,
     '--seed': set_seed,
     '--amp': set_precision,
     '--compile': lambda cfg, args: [set_compile(cfg)] if args.compile else [],
@@ -139,8 +146,9 @@ def main(argv: list[str] | None = None) -> None:
     cfg, told = prepare(parse_args(argv))
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in told:
+        for line in [*told, *check_built(runner)]:
             runner.logger.info(line)
+        runner.register_hook(StartLine())
         if is_main_process():
             save_versions(cfg.work_dir)
         runner.train()

@@ -6,6 +6,8 @@ optim_wrapper = dict(
     constructor='LayerWiseDecay',
     paramwise_cfg=dict(decay_rate=0.7, preset='vitdet'),
 )
+# The batch that the rate is for; the rate is not scaled to another one.
+auto_scale_lr = dict(enable=False, base_batch_size=64)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
     # No eta_min: an absolute floor would undo the layers' ratios.

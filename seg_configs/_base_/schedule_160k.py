@@ -6,6 +6,8 @@ optim_wrapper = dict(
     # The published runs decay positions and class token too.
     paramwise_cfg=dict(decay_rate=0.65, preset='beit'),
 )
+# The batch that the rate is for; the rate is not scaled to another one.
+auto_scale_lr = dict(enable=False, base_batch_size=16)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     # No eta_min: an absolute floor would undo the layers' ratios.

@@ -5,6 +5,8 @@ optim_wrapper = dict(
     constructor='LayerWiseDecay',
     paramwise_cfg=dict(decay_rate=0.75),
 )
+# The batch that the rate is for; the rate is not scaled to another one.
+auto_scale_lr = dict(enable=False, base_batch_size=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=100),
     # No eta_min: an absolute floor would undo the layers' ratios.

@@ -10,7 +10,6 @@ from backbones import PlainViT
 from backbones.launch import (
     UsageError,
     check_data,
-    check_schedule,
     read_config,
     save_versions,
     set_compile,
@@ -78,14 +77,6 @@ def test_check_data__names_the_missing_path(tmp_path):
     cfg.train_dataloader.dataset = dict(data_root=[str(tmp_path), str(tmp_path / 'b')])
     with pytest.raises(UsageError, match=r'b: there is no such'):
         check_data(cfg)
-
-
-def test_check_schedule__curve_and_training_end_together():
-    assert check_schedule(read_config(SEG)) == []
-    told = check_schedule(read_config(SEG, {'train_cfg.max_iters': 50}))
-    assert told == [
-        'warning: the learning rate is planned for 2000 iterations and training has 50: set param_scheduler.1.end=50'
-    ]
 
 
 def test_use_bf16__plain_wrapper_only():

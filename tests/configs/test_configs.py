@@ -109,11 +109,18 @@ def test_config__windows_and_norms(path):
 @configs([path for path in DET if path.stem.split('vit')[1].split('_')[1:] in (['base'], ['large'])])
 def test_config__24_gb_options(path, monkeypatch):
     text = ast.get_docstring(ast.parse(path.read_text()))
-    [options] = re.findall(r'^In 24 GB, 64 images in turn: (.*)$', text, flags=re.MULTILINE)
-    monkeypatch.setattr('tools.train.check_data', lambda cfg: None)
+    [options] = re.findall(r'^In 24 GB: (.*)$', text, flags=re.MULTILINE)
+    monkeypatch.setattr('tools.train.check_data', lambda cfg: [])
     cfg, _ = prepare(parse_args([str(path), '--pretrained', 'random', *options.split()]))
     assert cfg.optim_wrapper.type == 'BF16OptimWrapper'
-    assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts == 64
+    images, recipe = cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts, Config.fromfile(path)
+    assert images == recipe.auto_scale_lr.base_batch_size == 64
+    # As many updates as the recipe on 64 GPUs, so that they see the 118,000 images of COCO a hundred times.
+    updates = cfg.train_cfg.max_iters // cfg.optim_wrapper.accumulative_counts
+    assert updates == recipe.train_cfg.max_iters == 184375
+    assert updates * images / 118_000 == pytest.approx(100)
+    assert cfg.param_scheduler[0].end == 64 * recipe.param_scheduler[0].end
+    assert 'SyncBN' not in str(cfg.model)
     assert not build(Config.fromfile(path)).backbone.act_checkpoint
     assert build(cfg).backbone.act_checkpoint
 

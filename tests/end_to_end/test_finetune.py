@@ -23,9 +23,8 @@ SHORT = [
     *(f'{part}_dataloader.num_workers=0' for part in PARTS),
     'train_dataloader.batch_size=4',
     'val_dataloader.batch_size=3',
-    'param_scheduler.0.end=1',
-    'param_scheduler.1.begin=1',
-    'param_scheduler.1.end=2',
+    'param_scheduler.0.end=0.7',
+    'param_scheduler.1.begin=0.7',
     'default_hooks.logger.interval=1',
 ]
 SMALL = 'variant=dict(embed_dim=24, depth=2, num_heads=3)'

@@ -12,8 +12,6 @@ from tools.train import main
 
 ONCE = [
     *LOADERS,
-    'train_cfg.max_iters=1',
-    'train_cfg.val_interval=1',
     'default_hooks.logger.interval=1',
     # A checkpoint of these models weighs more than a gigabyte.
     'default_hooks.checkpoint.interval=9',
@@ -22,8 +20,8 @@ ONCE = [
     'model.backbone.act_checkpoint=True',
 ]
 CASES = {
-    'mask_rcnn_vit_base': ('det_configs', make_coco, 'coco/bbox_mAP', ['train_dataloader.batch_size=1']),
-    'upernet_vit_base': ('seg_configs', make_ade, 'mIoU', ['train_dataloader.batch_size=2']),
+    'mask_rcnn_vit_base': ('det_configs', make_coco, 'coco/bbox_mAP', ['--batch-size', '1', '--norm', 'LN2d']),
+    'upernet_vit_base': ('seg_configs', make_ade, 'mIoU', ['--batch-size', '2']),
 }
 
 
@@ -33,7 +31,7 @@ def test_full_size__step_and_evaluation(name, tmp_path):
     folder, make, metric, options = CASES[name]
     root = make(tmp_path / 'data', sizes=(2, 1))
     main([str(ROOT / folder / f'{name}.py'), '--data-root', str(root), '--work-dir', str(tmp_path / 'run'),
-          '--pretrained', 'random', '--cfg-options', *ONCE, *options])  # fmt: skip
+          '--pretrained', 'random', '--iters', '1', *options, '--cfg-options', *ONCE])  # fmt: skip
     logged = scalars(tmp_path / 'run')
     losses = [line['loss'] for line in logged if 'loss' in line]
     assert len(losses) == 1

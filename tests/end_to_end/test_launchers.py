@@ -18,8 +18,8 @@ from tests.end_to_end.test_processes import CAN_SHARD
 CONFIG = 'pretrain/configs/mae_huge.py'
 OPTIONS = (
     'model.encoder.img_size=32 train_dataloader.dataset.crop_size=32 train_dataloader.batch_size=2 '
-    'train_dataloader.num_workers=0 train_cfg.max_epochs=1 param_scheduler.0.end=1 param_scheduler.1.begin=1 '
-    'param_scheduler.1.end=3 default_hooks.logger.interval=1 default_hooks.checkpoint.interval=1'
+    'train_dataloader.num_workers=0 train_cfg.max_epochs=1 param_scheduler.0.start_factor=1.0 param_scheduler.0.end=1 '
+    'param_scheduler.1.begin=0 default_hooks.logger.interval=1 default_hooks.checkpoint.interval=1'
 )
 # Two tasks, one after the other in the environment as Slurm sets it, and its way to name a machine.
 SRUN = """#!/bin/bash

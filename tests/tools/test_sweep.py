@@ -19,6 +19,7 @@ TINY = [
     'train_dataloader.dataset.crop_size=32',
     'train_dataloader.num_workers=0',
     'train_dataloader.batch_size=4',
+    'param_scheduler.0.start_factor=1.0',
     'param_scheduler.0.end=1',
     'param_scheduler.1.begin=0',
     'default_hooks.logger.interval=1',
