@@ -24,7 +24,6 @@ __all__ = [
     'UsageError',
     'above_zero',
     'check_data',
-    'check_schedule',
     'command',
     'evaluate_in_bf16',
     'named_keys',

@@ -135,7 +135,8 @@ def test_transfer__other_classes_get_a_fresh_head(trained, tmp_path):
         shutil.rmtree(root / part / 'red')
     command = [str(trained / 'small.py'), '--data-root', str(root), '--work-dir', str(tmp_path / 'run')]
     train([*command, '--pretrained', str(trained / 'run/epoch_2.pth'),
-           *sized(32, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0')])  # fmt: skip
+           *sized(32, 'train_cfg.max_epochs=1', 'optim_wrapper.optimizer.lr=0.0', 'param_scheduler.0.start_factor=1.0',
+                  'param_scheduler.0.end=0.5', 'param_scheduler.1.begin=0.5')])  # fmt: skip
     old, new = weights(trained / 'run/epoch_2.pth'), weights(tmp_path / 'run/epoch_1.pth')
     assert new['head.weight'].shape == (2, 24)
     assert not new['head.bias'].any()

@@ -27,6 +27,8 @@ SHORT = [
     'train_dataloader.batch_size=2',
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',
+    # Hardly trained, so that there are boxes to evaluate.
+    'optim_wrapper.optimizer.lr=1e-6',
     # No warm-up: two iterations have no room for one.
     'param_scheduler.0.start_factor=1.0',
     'param_scheduler.0.end=1',

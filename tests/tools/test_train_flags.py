@@ -78,7 +78,7 @@ def test_flags__options_win(tmp_path):
 
 
 def test_flags__options_that_contradict_the_length_are_refused(tmp_path):
-    with pytest.raises(UsageError, match='is planned for 40 iterations and training has 30'):
+    with pytest.raises(UsageError, match='of 30 iterations: nothing is left at its full rate'):
         options(SEG, tmp_path, '--iters', '40', '--cfg-options', 'train_cfg.max_iters=30')
 
 

@@ -1,0 +1,157 @@
+"""The checkpoint that a training goes on from: where it is, and whether it is of this training."""
+
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from backbones.checkpoint_config import read_model_config
+from backbones.checkpoint_read import read_checkpoint
+from backbones.launch_errors import UsageError
+
+POINTER = 'last_checkpoint'
+SAVED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+# What mmengine needs to go on.
+PARTS = ('meta', 'state_dict', 'message_hub', 'optimizer')
+# Of a model: changes what it computes, though every tensor keeps its shape.
+STRUCTURE = ('num_heads', 'variant', 'window_size', 'global_blocks', 'out_indices', 'pool', 'rel_pos', 'window_abs_pos')
+
+
+def find_latest(work_dir: str | Path) -> Path | None:
+    """The checkpoint of a working directory to go on from; None where there is none.
+
+    The one that ``last_checkpoint`` names, if it is there or, as directories get moved, beside; else the furthest.
+
+    Raises:
+        UsageError: ``last_checkpoint`` names a file that is lost, and there is no other.
+    """
+    folder, pointer = Path(work_dir), Path(work_dir) / POINTER
+    named = Path(pointer.read_text().strip()) if pointer.is_file() else None
+    if named is not None and named.name:
+        for candidate in (folder / named.name, named):
+            if candidate.is_file():
+                return candidate
+    furthest = max(_numbered(folder), default=None)
+    if furthest is None and named is not None and named.name:
+        raise UsageError(
+            f'--resume: {pointer} names {named}, which is not there, and {folder} holds no other checkpoint: give '
+            '--resume PATH, or remove last_checkpoint to start anew'
+        )
+    return furthest[1] if furthest else None
+
+
+def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
+    for path in folder.glob('*.pth'):
+        match = SAVED.fullmatch(path.name)
+        if match:
+            yield int(match[1]), path
+
+
+def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
+    """Compare a checkpoint with the training that is to go on from it.
+
+    mmengine would load what fits of the model and all of the optimizer, whose fused step then writes past the end of
+    old moments that are smaller than the new weights.
+
+    Args:
+        cfg: complete config.
+        path: the checkpoint.
+
+    Returns:
+        its ``meta``.
+
+    Raises:
+        UsageError: the file is damaged or no checkpoint of a training, or of another model or optimizer; one line.
+    """
+    try:
+        content = read_checkpoint(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(f'--resume: {error}') from error
+    absent = [name for name in PARTS if name not in content]
+    if absent or not isinstance(content['meta'], dict) or not {'epoch', 'iter'} <= content['meta'].keys():
+        raise UsageError(
+            f'--resume {path}: it is no checkpoint of a training that could go on (no {", ".join(absent) or "progress"}). '
+            f'--pretrained {path} starts a new training from its weights'
+        )
+    problem = _other_structure(cfg, content['meta']) or _other_state(cfg, content)
+    if problem:
+        raise UsageError(
+            f'--resume {path}: it was saved by another training: {problem}. --pretrained {path} starts a new one from '
+            'its backbone, in another --work-dir'
+        )
+    return content['meta']
+
+
+def _other_state(cfg: Config, content: dict[str, Any]) -> str:
+    """How tensors of model or optimizer differ from those that the config makes, or nothing."""
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = MODELS.build(copy.deepcopy(cfg.model))
+        wrapper = copy.deepcopy(cfg.optim_wrapper)
+        wrapper.optimizer.pop('fused', None)
+        groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
+    return _other_tensors(model, content['state_dict']) or _other_optimizer(groups, content['optimizer'])
+
+
+def _other_tensors(model: nn.Module, saved: dict[str, Any]) -> str:
+    here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    there = {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    changed = [
+        f'{name} is {there.get(name, "absent")} there and {here.get(name, "absent")} here'
+        for name in [*here, *(name for name in there if name not in here)]
+        if here.get(name) != there.get(name)
+    ]
+    more = f' (and {len(changed) - 2} more)' if len(changed) > 2 else ''
+    return '; '.join(changed[:2]) + more
+
+
+def _other_optimizer(groups: list[dict], saved: dict[str, Any]) -> str:
+    theirs, state = saved.get('param_groups', []), saved.get('state', {})
+    if [len(group['params']) for group in groups] != [len(group['params']) for group in theirs]:
+        return f'its optimizer has {len(theirs)} groups of parameters and this one {len(groups)}, or other members'
+    for group, other in zip(groups, theirs, strict=True):
+        if set(group) - {'params'} - set(other):
+            return 'its optimizer is of another type'
+        for parameter, index in zip(group['params'], other['params'], strict=True):
+            for name, value in state.get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                    return (
+                        f'its optimizer keeps {name} of {tuple(value.shape)} for a weight of {tuple(parameter.shape)}'
+                    )
+    return ''
+
+
+def _other_structure(cfg: Config, meta: dict[str, Any]) -> str:
+    """A setting of the model that shapes do not show, or nothing."""
+    try:
+        saved = read_model_config(meta['cfg']) if meta.get('cfg') else {}
+    except ValueError:
+        return ''
+    for path, value in _settings(cfg.model.to_dict(), 'model'):
+        before = _look_up(saved, path.split('.')[1:])
+        if path.split('.')[-1] in STRUCTURE and before is not None and _same(before) != _same(value):
+            return f'{path} is {before!r} there and {value!r} here'
+    return ''
+
+
+def _settings(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f'{path}.{key}', value
+            yield from _settings(value, f'{path}.{key}')
+
+
+def _look_up(node: Any, keys: list[str]) -> Any:
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node
+
+
+def _same(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
