@@ -18,12 +18,15 @@ from backbones.pace import WatchLoader
 from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
+from backbones.saving import AtomicCheckpointHook, SaveOnSignal
 from backbones.sharding import ShardedModel
+from backbones.skipping_loop import SkippingEpochLoop
 from backbones.start_line import StartLine
 from backbones.vit import VARIANTS, PlainViT
 
 __all__ = [
     'VARIANTS',
+    'AtomicCheckpointHook',
     'BF16TestLoop',
     'BF16ValLoop',
     'CompileParts',
@@ -35,9 +38,11 @@ __all__ = [
     'PrefetchToDevice',
     'PretrainedViT',
     'Report',
+    'SaveOnSignal',
     'SeedEachEpoch',
     'ShardedModel',
     'SimpleFeaturePyramid',
+    'SkippingEpochLoop',
     'StartLine',
     'StaticDDP',
     'StopOnNonFinite',

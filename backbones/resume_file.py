@@ -15,6 +15,7 @@ from torch import nn
 from backbones.checkpoint_config import read_model_config
 from backbones.checkpoint_read import read_checkpoint
 from backbones.launch_errors import UsageError
+from backbones.resume_schedule import plain
 
 POINTER = 'last_checkpoint'
 SAVED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
@@ -27,24 +28,24 @@ STRUCTURE = ('num_heads', 'variant', 'window_size', 'global_blocks', 'out_indice
 def find_latest(work_dir: str | Path) -> Path | None:
     """The checkpoint of a working directory to go on from; None where there is none.
 
-    The one that ``last_checkpoint`` names, if it is there or, as directories get moved, beside; else the furthest.
+    The one that ``last_checkpoint`` names, looked for in the directory itself, as directories get moved and copied;
+    else the furthest in it; else the one named, wherever it lies.
 
     Raises:
         UsageError: ``last_checkpoint`` names a file that is lost, and there is no other.
     """
     folder, pointer = Path(work_dir), Path(work_dir) / POINTER
-    named = Path(pointer.read_text().strip()) if pointer.is_file() else None
-    if named is not None and named.name:
-        for candidate in (folder / named.name, named):
-            if candidate.is_file():
-                return candidate
-    furthest = max(_numbered(folder), default=None)
-    if furthest is None and named is not None and named.name:
+    text = pointer.read_text().strip() if pointer.is_file() else ''
+    named = Path(text) if text else None
+    furthest = max(_numbered(folder), default=(0, None))[1]
+    candidates = (named and folder / named.name, furthest, named)
+    found = next((candidate for candidate in candidates if candidate and candidate.is_file()), None)
+    if found is None and named:
         raise UsageError(
             f'--resume: {pointer} names {named}, which is not there, and {folder} holds no other checkpoint: give '
             '--resume PATH, or remove last_checkpoint to start anew'
         )
-    return furthest[1] if furthest else None
+    return found
 
 
 def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
@@ -72,12 +73,14 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
     """
     try:
         content = read_checkpoint(path)
-    except (ValueError, FileNotFoundError) as error:
-        raise UsageError(f'--resume: {error}') from error
+    except (ValueError, OSError) as error:
+        raise UsageError(
+            f'--resume {path}: it cannot be read: {error}. Remove it to go on from an earlier one'
+        ) from error
     absent = [name for name in PARTS if name not in content]
     if absent or not isinstance(content['meta'], dict) or not {'epoch', 'iter'} <= content['meta'].keys():
         raise UsageError(
-            f'--resume {path}: it is no checkpoint of a training that could go on (no {", ".join(absent) or "progress"}). '
+            f'--resume {path}: no training can go on from it, as it lacks {", ".join(absent) or "its progress"}. '
             f'--pretrained {path} starts a new training from its weights'
         )
     problem = _other_structure(cfg, content['meta']) or _other_state(cfg, content)
@@ -87,6 +90,38 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
             'its backbone, in another --work-dir'
         )
     return content['meta']
+
+
+def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
+    """Go on from a checkpoint.
+
+    Args:
+        cfg: complete but for this; changed in place: ``resume``, ``load_from``, seed and loop.
+        where: the checkpoint, or 'auto' for the latest in the working directory.
+        seed: what ``--seed`` says.
+
+    Returns:
+        a line that says from where, or none where 'auto' finds no checkpoint.
+
+    Raises:
+        UsageError: see `find_latest` and `check_resumable`; or the seed is another one.
+    """
+    found = find_latest(cfg.work_dir) if where == 'auto' else Path(where)
+    cfg.resume, cfg.load_from = found is not None, None if found is None else str(found)
+    if found is None:
+        return []
+    if not found.is_file():
+        raise UsageError(f'--resume {where}: there is no such file')
+    meta = check_resumable(cfg, found)
+    before = meta.get('seed')
+    if seed is not None and before is not None and seed != before:
+        raise UsageError(f'--resume {found}: that training has seed {before}, not {seed}: leave --seed out')
+    if before is not None:
+        # The order of the data hangs on it from the start.
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': before}
+    if cfg.train_cfg.pop('by_epoch', False) or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
+        cfg.train_cfg.type = 'SkippingEpochLoop'
+    return [f'resuming from {found}, iteration {meta["iter"]}']
 
 
 def _other_state(cfg: Config, content: dict[str, Any]) -> str:
@@ -135,7 +170,7 @@ def _other_structure(cfg: Config, meta: dict[str, Any]) -> str:
         return ''
     for path, value in _settings(cfg.model.to_dict(), 'model'):
         before = _look_up(saved, path.split('.')[1:])
-        if path.split('.')[-1] in STRUCTURE and before is not None and _same(before) != _same(value):
+        if path.split('.')[-1] in STRUCTURE and before is not None and plain(before) != plain(value):
             return f'{path} is {before!r} there and {value!r} here'
     return ''
 
@@ -151,7 +186,3 @@ def _look_up(node: Any, keys: list[str]) -> Any:
     for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
     return node
-
-
-def _same(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value

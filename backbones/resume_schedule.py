@@ -58,10 +58,10 @@ def check_epoch_length(runner: Runner) -> None:
     if not isinstance(loop, EpochBasedTrainLoop):
         return
     length = len(loop.dataloader)
-    if not 0 <= runner.iter - runner.epoch * length < length:
+    if not 0 <= runner.iter - runner.epoch * length <= length:
         raise UsageError(
             f'--resume: the checkpoint stands at iteration {runner.iter} after {runner.epoch} epochs, and an epoch has '
-            f'{length} iterations here: batch size, processes or data have changed. Set them as they were (--batch-size '
+            f'{length} iterations here: batch size, processes or data have changed. Set them as they were (batch size '
             'times processes counts), or start a new training with --pretrained'
         )
 
@@ -72,14 +72,14 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
 
 def _changed_settings(groups: list[dict[str, Any]], runner: Runner) -> list[str]:
     """Settings of the optimizer, the current rate left out: it moves."""
-    found = {}
+    found: dict[str, str] = {}
     for group, loaded in zip(groups, runner.optim_wrapper.optimizer.param_groups, strict=True):
         for name, value in group.items():
-            if name not in ('lr', 'fused', 'foreach') and loaded.get(name) != value:
+            if name not in ('lr', 'fused', 'foreach') and plain(loaded.get(name)) != plain(value):
                 found.setdefault(name, f'{name} {loaded.get(name)} -> {value}')
     if not any('initial_lr' in group for group in groups):
         rates = [(group['lr'], loaded['lr']) for group, loaded in zip(groups, _groups(runner), strict=True)]
-        found.update({'lr': f'lr {old} -> {new}' for new, old in rates if new != old})
+        found.update([('lr', f'lr {old} -> {new}') for new, old in rates if new != old])
     return list(found.values())
 
 
@@ -90,6 +90,11 @@ def _changed_schedules(states: list[dict[str, Any]], runner: Runner) -> list[str
         names = [name for name in state if name not in (*MOVING, 'base_values') and state[name] != loaded.get(name)]
         found += [f'param_scheduler.{index}.{name} {loaded.get(name)} -> {state[name]}' for name in names]
     return found
+
+
+def plain(value: Any) -> Any:
+    """Sequences compare by their members."""
+    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _groups(runner: Runner) -> list[dict[str, Any]]:

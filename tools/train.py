@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
 from backbones.data_root import apply_data_root
@@ -30,6 +30,9 @@ from backbones.launch import (
 from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher, set_wrapper
 from backbones.model_flags import add_model_flags, check_model, set_model
+from backbones.resume_file import set_resume
+from backbones.resume_schedule import FollowConfig
+from backbones.saving import SaveOnSignal
 from backbones.schedule_check import check_built, check_schedule
 from backbones.schedule_flags import add_schedule_flags, set_schedule
 from backbones.start_line import StartLine
@@ -108,10 +111,12 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Settle what the training starts from: a checkpoint of its own, or pretrained weights."""
-    if args.resume and set_resume(cfg, args.resume):
+    resumed = set_resume(cfg, args.resume, args.seed) if args.resume else []
+    if resumed:
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
-        return [f'resuming from {cfg.load_from}']
-    return [set_pretrained(cfg, args.pretrained)]
+        return resumed
+    anew = [f'no checkpoint in {cfg.work_dir}: the training starts anew'] if args.resume else []
+    return [*anew, set_pretrained(cfg, args.pretrained)]
 
 
 # What the flags do, one after the other: each step reads what those before it have set.
@@ -128,19 +133,6 @@ STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
 }
 
 
-def set_resume(cfg: Config, where: str) -> bool:
-    """Continue from a checkpoint; with 'auto' from the latest in the working directory, if there is one.
-
-    Raises:
-        UsageError: the checkpoint named is absent.
-    """
-    found = find_latest_checkpoint(cfg.work_dir) if where == 'auto' else where
-    if where != 'auto' and not os.path.isfile(where):
-        raise UsageError(f'--resume {where}: there is no such file')
-    cfg.resume, cfg.load_from = found is not None, found
-    return found is not None
-
-
 def main(argv: list[str] | None = None) -> None:
     """Train."""
     cfg, told = prepare(parse_args(argv))
@@ -148,7 +140,9 @@ def main(argv: list[str] | None = None) -> None:
         runner = Runner.from_cfg(cfg)
         for line in [*told, *check_built(runner)]:
             runner.logger.info(line)
+        runner.register_hook(FollowConfig())
         runner.register_hook(StartLine())
+        runner.register_hook(SaveOnSignal())
         if is_main_process():
             save_versions(cfg.work_dir)
         runner.train()

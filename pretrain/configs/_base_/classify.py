@@ -33,7 +33,9 @@ test_cfg = dict()
 default_hooks = dict(
     runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'),
+    checkpoint=dict(
+        type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1', rule='greater'
+    ),
     # Beside mmengine's, so that custom_hooks of a leaf or of the command line leave them in place.
     seed_each_epoch=dict(type='SeedEachEpoch'),
     stop_on_non_finite=dict(type='StopOnNonFinite'),

@@ -6,7 +6,7 @@ custom_imports = dict(imports=['backbones', 'pretrain'])
 default_hooks = dict(
     runtime_info=dict(type='DeferredLossLog'),
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
     # Beside mmengine's, so that custom_hooks of a leaf or of the command line leave them in place.
     seed_each_epoch=dict(type='SeedEachEpoch'),
     stop_on_non_finite=dict(type='StopOnNonFinite'),
