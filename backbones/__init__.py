@@ -12,6 +12,7 @@ from backbones.checkpoint import PretrainedViT, Report, load_pretrained, read_ch
 from backbones.compile_hook import CompileParts
 from backbones.distributed import StaticDDP
 from backbones.evaluation import BF16TestLoop, BF16ValLoop
+from backbones.exact_loop import SeedEachIteration, SeededIterLoop
 from backbones.layer_decay import LayerWiseDecay
 from backbones.loss_log import DeferredLossLog
 from backbones.pace import WatchLoader
@@ -40,6 +41,8 @@ __all__ = [
     'Report',
     'SaveOnSignal',
     'SeedEachEpoch',
+    'SeedEachIteration',
+    'SeededIterLoop',
     'ShardedModel',
     'SimpleFeaturePyramid',
     'SkippingEpochLoop',

@@ -1,8 +1,5 @@
 """Hooks for long training runs: exact continuation, and a stop before broken weights are saved."""
 
-import random
-
-import numpy as np
 import torch
 from mmengine.dataset import worker_init_fn
 from mmengine.dist import get_rank, get_world_size
@@ -12,6 +9,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from backbones.distributed import any_process
+from backbones.randomness import seed_all
 
 
 @HOOKS.register_module()
@@ -36,10 +34,8 @@ class SeedEachEpoch(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Called by the runner."""
-        state = np.random.SeedSequence([runner.seed, runner.iter, get_rank()]).generate_state(2, np.uint64)
-        torch.manual_seed(int(state[0]))
-        random.seed(int(state[1]))
-        np.random.seed(int(state[1]) % 2**32)
+        began = getattr(runner.train_loop, 'began', runner.iter)  # after a resume inside an epoch, its first iteration
+        seed_all(runner.seed, began, get_rank())
 
 
 @HOOKS.register_module()

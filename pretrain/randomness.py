@@ -1,26 +1,17 @@
 """Where random numbers come from: a step's from seed, rank and iteration, a data worker's from PyTorch's own seed."""
 
 import os
-import random
 
 import cv2
-import numpy as np
-import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.registry import FUNCTIONS
 from torch.utils.data import get_worker_info
 
+from backbones.randomness import seed_all
+
 # The step that was seeded last, of this process.
 _last_step: list[tuple[str, int]] = []
-
-
-def seed_all(*numbers: int) -> None:
-    """Seed the generators of PyTorch (of every device), NumPy and Python from whole numbers."""
-    state = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
-    torch.manual_seed(int(state[0]))
-    random.seed(int(state[1]))
-    np.random.seed(int(state[1]) % 2**32)
 
 
 def seed_step() -> None:

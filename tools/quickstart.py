@@ -112,7 +112,7 @@ def fine_tune(results: Results, budget: Budget, model: str, arm: str) -> Command
     """Train a detector or segmentor from an arm's weights: nothing else differs between the arms."""
     places = ('--data-root', results.shapes / LAYOUTS[model], '--work-dir', results.training(model, arm))
     start = checkpoint(results, budget) if arm == 'pretrained' else 'random'
-    warm_up = max(1, budget.iterations // 15)
+    warm_up = max(2, budget.iterations // 15)  # one iteration would leave the rate at its start
     options = (
         f'train_cfg.max_iters={budget.iterations}',
         f'param_scheduler.0.end={warm_up}',

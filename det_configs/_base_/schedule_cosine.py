@@ -13,6 +13,6 @@ param_scheduler = [
     # No eta_min: an absolute floor would undo the layers' ratios.
     dict(type='CosineAnnealingLR', by_epoch=False, begin=250, end=184375),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=184375, val_interval=5000)
+train_cfg = dict(type='SeededIterLoop', max_iters=184375, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -11,6 +11,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
     dict(type='MultiStepLR', by_epoch=False, milestones=[163889, 177546], gamma=0.1),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=184375, val_interval=5000)
+train_cfg = dict(type='SeededIterLoop', max_iters=184375, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -11,6 +11,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=16000, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Beside the usual ones, so that custom_hooks of a leaf or of the command line leave them in place.
+    seed_each_iteration=dict(type='SeedEachIteration'),
     stop_on_non_finite=dict(type='StopOnNonFinite'),
     watch_loader=dict(type='WatchLoader'),
 )

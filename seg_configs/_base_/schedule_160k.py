@@ -13,6 +13,6 @@ param_scheduler = [
     # No eta_min: an absolute floor would undo the layers' ratios.
     dict(type='PolyLR', power=1.0, by_epoch=False, begin=1500, end=160000),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
+train_cfg = dict(type='SeededIterLoop', max_iters=160000, val_interval=16000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -12,6 +12,6 @@ param_scheduler = [
     # No eta_min: an absolute floor would undo the layers' ratios.
     dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=2000),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=2000, val_interval=500)
+train_cfg = dict(type='SeededIterLoop', max_iters=2000, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -13,7 +13,7 @@ from backbones.launch import UsageError
 from backbones.resume_file import check_resumable, find_latest
 from tests.conftest import ROOT
 from tests.datasets import make_ade, write_images
-from tests.tools.test_train import SEG, small
+from tests.tools.test_train import DET, LOADERS, SEG, data, small
 from tools.train import main, parse_args, prepare
 
 CONFIG = """
@@ -144,6 +144,25 @@ def test_resume__another_optimizer_is_refused(place):
         prepare(parse_args([str(place / 'sgd.py'), *command(place, 'half', '--resume')[1:]]))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(('config', 'flags'), [(SEG, []), (DET, ['--batch-size', '1'])], ids=['seg', 'det'])
+def test_resume__loops_of_iterations_go_on_exactly(config, flags, tmp_path):
+    root, work = data(config, tmp_path / 'data'), tmp_path / 'run'
+    line = [config, '--data-root', root, '--work-dir', str(work), '--pretrained', 'random', *flags]
+    line += ['--iters', '4', '--img-size', '64']
+    options = [*LOADERS, 'default_hooks.checkpoint.interval=2', 'val_dataloader=None', 'val_cfg=None',
+               'val_evaluator=None', 'model.backbone.drop_path_rate=0.3']  # fmt: skip
+    main([*line, '--cfg-options', *options])
+    whole = saved(work / 'iter_4.pth')
+    (work / 'iter_4.pth').unlink()
+    (work / 'last_checkpoint').unlink()
+    # Another number of workers draws the same.
+    main([*line, '--resume', '--cfg-options', *options, 'train_dataloader.num_workers=1'])
+    again = saved(work / 'iter_4.pth')
+    assert same(again['state_dict'], whole['state_dict'])
+    assert again['meta']['seed'] == whole['meta']['seed']
+
+
 def test_resume__another_number_of_classes_is_refused(tmp_path):
     root, work = make_ade(tmp_path / 'data'), tmp_path / 'run'
     line = [SEG, '--data-root', str(root), '--work-dir', str(work), '--pretrained', 'random']
@@ -228,22 +247,28 @@ class Signal:
 def test_signal__saves_inside_an_epoch_and_goes_on_exactly(place, number, code, monkeypatch):
     from mmengine.hooks import IterTimerHook
 
-    name, before = f'signal_{code}', signal.getsignal(number)
+    name, before, options = f'signal_{code}', signal.getsignal(number), []
+    if code == 143:
+        # Bit by bit where data workers draw the crops.
+        options = ['--cfg-options', 'train_dataloader.num_workers=1']
+        run(place, 'workers', *options)
     send, timed = Signal(number, 6), IterTimerHook._before_iter
     with monkeypatch.context() as patch:
         patch.setattr(IterTimerHook, 'before_train_iter', lambda self, runner, batch_idx, data_batch=None: (
             timed(self, runner, batch_idx, data_batch), send(runner, batch_idx)), raising=False)  # fmt: skip
         with pytest.raises(SystemExit) as end:
-            run(place, name)
+            run(place, name, *options)
     assert end.value.code == code
     assert signal.getsignal(number) == before
     folder = place / name
     assert (folder / 'last_checkpoint').read_text().endswith('iter_6.pth')
     assert saved(folder / 'iter_6.pth')['meta']['epoch'] == 1
-    run(place, name, '--resume')
+    run(place, name, '--resume', *options)
     last = saved(folder / 'epoch_4.pth')
     assert last['meta']['iter'] == 16
     assert logged(folder) == logged(place / 'whole')
+    if code == 143:
+        assert same(last['state_dict'], saved(place / 'workers/epoch_4.pth')['state_dict'])
     assert {int(state['step']) for state in last['optimizer']['state'].values()} == {16}
 
 
