@@ -10,7 +10,7 @@ model = dict(
     encoder=dict(variant=dict(embed_dim=192, depth=6, num_heads=6), img_size=128, layer_scale=0.1, drop_path_rate=0.0)
 )
 __views = dict(crop_size=128, token_size=64, crop_scale=(0.4, 1.0), color_jitter=0.0)
-train_dataloader = dict(batch_size=64, num_workers=1, pin_memory=False, dataset=__views)
+train_dataloader = dict(batch_size=64, drop_last=False, num_workers=1, pin_memory=False, dataset=__views)
 # A few hundred iterations need a far higher rate than the paper's hundreds of thousands.
 optim_wrapper = dict(optimizer=dict(lr=3.2e-2))
 train_cfg = dict(max_epochs=8)

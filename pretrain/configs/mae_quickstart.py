@@ -10,7 +10,7 @@ model = dict(
     decoder=dict(embed_dim=96, depth=1, num_heads=3),
 )
 train_dataloader = dict(
-    batch_size=64, num_workers=1, pin_memory=False, dataset=dict(crop_size=128, crop_scale=(0.4, 1.0))
+    batch_size=64, drop_last=False, num_workers=1, pin_memory=False, dataset=dict(crop_size=128, crop_scale=(0.4, 1.0))
 )
 # A few hundred iterations need a far higher rate than the paper's hundreds of thousands.
 optim_wrapper = dict(optimizer=dict(lr=4e-3))

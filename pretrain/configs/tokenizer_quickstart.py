@@ -7,7 +7,7 @@ _base_ = ['_base_/tokenizer.py', '_base_/runtime.py']
 
 model = dict(tokenizer=dict(vocab_size=64, hidden=16, blocks=1, decoder_init=32))
 train_dataloader = dict(
-    batch_size=16, num_workers=1, pin_memory=False, dataset=dict(crop_size=64, crop_scale=(0.4, 1.0))
+    batch_size=16, drop_last=False, num_workers=1, pin_memory=False, dataset=dict(crop_size=64, crop_scale=(0.4, 1.0))
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=2)

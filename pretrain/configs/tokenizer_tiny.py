@@ -9,9 +9,7 @@ model = dict(tokenizer=dict(vocab_size=512, hidden=32, blocks=1))
 train_dataloader = dict(batch_size=16, num_workers=0, pin_memory=False, dataset=dict(crop_size=64))
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 train_cfg = dict(max_epochs=45)
-param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, end=45, convert_to_iter_based=True)
-]
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, convert_to_iter_based=True)]
 default_hooks = dict(
     ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.005),
     spread=dict(type='SpreadCodes', deviation=3.0),

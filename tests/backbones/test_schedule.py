@@ -104,7 +104,7 @@ def test_set_epochs__hooks_that_count_iterations():
     anneal = next(hook for hook in cfg.custom_hooks if hook.type == 'AnnealTokenizer')
     assert anneal.temperature_iters == round(2000 / 3)
     assert next(hook for hook in cfg.custom_hooks if hook.type == 'WatchCodebook').begin == round(500 / 3)
-    assert cfg.param_scheduler[0].end == 15
+    assert cfg.train_cfg.max_epochs == 15
 
 
 def test_set_epochs__of_a_loop_of_iterations():

@@ -132,7 +132,8 @@ def test_flags__sync_bn_over_one_image(tmp_path):
         prepare(parse_args([*command, '--accumulate', '64']))
     cfg, told = prepare(parse_args([*command, '--norm', 'GN']))
     assert cfg.model.roi_head.bbox_head.norm_cfg == dict(type='GN', num_groups=32)
-    assert any(line.startswith('GN in place of SyncBN: model.neck.1.norm_cfg, ') for line in told)
+    [line] = [line for line in told if line.startswith('GN in place of SyncBN: ')]
+    assert all(place in line for place in ('model.neck.1.norm_cfg', 'bbox_head.norm_cfg', 'mask_head.norm_cfg'))
     root = make_ade(tmp_path / 'ade')
     config = str(ROOT / 'seg_configs/upernet_vit_base.py')
     _, told = prepare(parse_args([config, '--data-root', str(root), '--pretrained', 'random']))

@@ -2,6 +2,8 @@
 
 train_dataloader = dict(
     batch_size=64,
+    # A last batch of a few images would weigh as much as a whole one.
+    drop_last=True,
     num_workers=8,
     persistent_workers=False,
     pin_memory=True,

@@ -2,6 +2,8 @@
 
 train_dataloader = dict(
     batch_size=64,
+    # A last batch of a few images would weigh as much as a whole one.
+    drop_last=True,
     num_workers=8,
     # Workers start anew each epoch, so that a resumed run draws the crops of an uninterrupted one.
     persistent_workers=False,

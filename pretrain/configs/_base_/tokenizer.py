@@ -8,6 +8,8 @@ model = dict(
 
 train_dataloader = dict(
     batch_size=8,
+    # A last batch of a few images would weigh as much as a whole one.
+    drop_last=True,
     num_workers=4,
     # Workers start anew each epoch, so that a resumed run draws the crops of an uninterrupted one.
     persistent_workers=False,
