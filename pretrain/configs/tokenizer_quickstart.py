@@ -11,9 +11,7 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 train_cfg = dict(max_epochs=2)
-param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, convert_to_iter_based=True),
-]
+param_scheduler = [dict(type='CosineAnnealingLR', eta_min=1e-5, by_epoch=True, begin=0, convert_to_iter_based=True)]
 default_hooks = dict(
     ema=dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02),
     spread=dict(type='SpreadCodes', deviation=3.0),

@@ -19,6 +19,11 @@ def read(path):
     return Config.fromfile(ROOT / (path if '/' in path else f'pretrain/configs/{path}'))
 
 
+def hook_of(cfg, kind):
+    hooks = [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]
+    return next(hook for hook in hooks if hook.type == kind)
+
+
 def curve(cfg, iterations, epoch_length=1):
     """The rate at every iteration as mmengine steps it, in shares of the full one."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -101,9 +106,8 @@ def test_set_epochs__fractions_of_an_epoch():
 def test_set_epochs__hooks_that_count_iterations():
     cfg = read(TOKENIZER)
     set_epochs(cfg, 15)
-    anneal = next(hook for hook in cfg.custom_hooks if hook.type == 'AnnealTokenizer')
-    assert anneal.temperature_iters == round(2000 / 3)
-    assert next(hook for hook in cfg.custom_hooks if hook.type == 'WatchCodebook').begin == round(500 / 3)
+    assert hook_of(cfg, 'AnnealTokenizer').temperature_iters == round(2000 / 3)
+    assert hook_of(cfg, 'WatchCodebook').begin == round(500 / 3)
     assert cfg.train_cfg.max_epochs == 15
 
 
@@ -150,7 +154,7 @@ def test_set_accumulation__epochs_stay():
 def test_set_accumulation__averages_count_each_update_once():
     cfg = read(TOKENIZER)
     set_accumulation(cfg, 4)
-    assert next(hook for hook in cfg.custom_hooks if hook.type == 'EMAHook').interval == 4
+    assert hook_of(cfg, 'EMAHook').interval == 4
 
 
 def test_set_batch_size_and_lr():
