@@ -40,6 +40,10 @@ class AtomicCheckpointHook(CheckpointHook):
             write_pointer(runner.work_dir, self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        absent = [name for name in self.key_indicators if name not in (*metrics, 'auto')] if self.save_best else []
+        if absent:  # a detector that finds nothing has no AP
+            runner.logger.warning(f'no best checkpoint this time: {", ".join(absent)} is not among the metrics')
+            return
         with _Later(self):
             super()._save_best_checkpoint(runner, metrics)
 

@@ -68,7 +68,7 @@ def describe(runner: Runner) -> list[str]:
         f'ends after iteration {loop.max_iters}'
     )
     line += f'; {runner.iter} of them are done' if runner.iter else ''
-    return [line, *_warnings(cfg, scale, rate, effective // repeats)]
+    return [line, *_warnings(cfg, scale, rate, effective)]
 
 
 def repeated(cfg: Any) -> int:

@@ -13,7 +13,7 @@ __weights = dict(type='PretrainedViT', checkpoint='checkpoints/vit-b-300ep.pth.t
 __vit = dict(type='PlainViT', variant='base', img_size=1024, out_indices=__taps, drop_path_rate=0.1, init_cfg=__weights)
 __fpn = dict(type='FPN', in_channels=[768] * 4, out_channels=256, num_outs=5, norm_cfg=__norm)
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=1024),
+    data_preprocessor=dict(pad_size_divisor=1024),  # whole images; longer ones (a test scale of 1333) become 2048
     backbone=dict(**__vit, **__windows),
     neck=[dict(type='DeconvPyramid', in_channels=768), __fpn],
     roi_head=dict(bbox_head=dict(norm_cfg=__norm), mask_head=dict(norm_cfg=__norm)),

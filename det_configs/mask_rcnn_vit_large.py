@@ -1,7 +1,8 @@
 """Mask R-CNN on PlainViT-large with deconvolutions and FPN on four maps: the MAE paper has 53.3 box AP, 47.2 mask AP.
 
 python tools/train.py det_configs/mask_rcnn_vit_large.py --pretrained mae_pretrain_vit_large.pth --amp
-For 64 images an iteration, such as 64 GPUs; windows and global blocks as in Li et al. (arXiv 2111.11429).
+For 64 images an iteration, such as 64 GPUs; windows and global blocks as in Li et al. (arXiv 2111.11429). Not theirs:
+lr and length (MIMDet's), layer decay with its preset (ViTDet's; decay_rate=1 is theirs) and decomposed positions.
 In 24 GB: --amp --batch-size 1 --accumulate 64 --norm LN2d --cfg-options model.backbone.act_checkpoint=True
 """
 
@@ -16,7 +17,7 @@ __vit = dict(
 )
 __fpn = dict(type='FPN', in_channels=[1024] * 4, out_channels=256, num_outs=5, norm_cfg=__norm)
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=1024),
+    data_preprocessor=dict(pad_size_divisor=1024),  # whole images; longer ones (a test scale of 1333) become 2048
     backbone=dict(**__vit, **__windows),
     neck=[dict(type='DeconvPyramid', in_channels=1024), __fpn],
     roi_head=dict(bbox_head=dict(norm_cfg=__norm), mask_head=dict(norm_cfg=__norm)),

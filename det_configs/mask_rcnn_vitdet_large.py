@@ -14,7 +14,7 @@ __vit = dict(
     type='PlainViT', variant='large', img_size=1024, pretrain_img_size=224, drop_path_rate=0.4, init_cfg=__weights
 )
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=1024),
+    data_preprocessor=dict(pad_size_divisor=1024),  # whole images; longer ones (a test scale of 1333) become 2048
     backbone=dict(**__vit, **__windows),
     neck=dict(type='SimpleFeaturePyramid', in_channels=1024),
     roi_head=dict(bbox_head=dict(norm_cfg=__norm), mask_head=dict(norm_cfg=__norm)),

@@ -31,6 +31,7 @@ from backbones.launch import (
 from backbones.launch_asked import Asked
 from backbones.launch_fit import misfit, other_classes
 from backbones.launch_processes import check_launcher
+from backbones.machine import fit_machine
 from backbones.model_flags import add_model_flags, set_model
 
 
@@ -80,6 +81,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         told += asked.keep(cfg, '--data-root')
     told += set_model(cfg, args)
     told += asked.keep(cfg, 'the size')
+    told += fit_machine(cfg)
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
     # Its weights are the averaged ones already.

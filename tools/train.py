@@ -29,6 +29,7 @@ from backbones.launch import (
 )
 from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher, set_wrapper
+from backbones.machine import fit_machine
 from backbones.model_flags import add_model_flags, check_model, set_model
 from backbones.resume_file import set_resume
 from backbones.resume_schedule import FollowConfig
@@ -129,6 +130,7 @@ STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
     '--amp': set_precision,
     '--compile': lambda cfg, args: [set_compile(cfg)] if args.compile else [],
     '--sharded': lambda cfg, args: set_wrapper(cfg, args.sharded),
+    'this machine': lambda cfg, args: fit_machine(cfg),
     '--pretrained': set_start,
 }
 

@@ -8,7 +8,14 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='AtomicCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='AtomicCheckpointHook',
+        by_epoch=False,
+        interval=5000,
+        max_keep_ckpts=2,
+        save_best='coco/bbox_mAP',
+        rule='greater',
+    ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Beside the usual ones, so that custom_hooks of a leaf or of the command line leave them in place.
     seed_each_iteration=dict(type='SeedEachIteration'),

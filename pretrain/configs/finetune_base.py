@@ -1,7 +1,7 @@
 """MAE ViT-B/16 fine-tuned on ImageNet-1k, 100 epochs, effective batch 1024.
 
 torchrun --nproc_per_node 8 tools/train.py pretrain/configs/finetune_base.py --launcher pytorch --data-root IMAGENET \
-    --pretrained mae_pretrain_vit_base.pth   (8 GPUs of 24 GB; fewer: raise optim_wrapper.accumulative_counts)
+    --pretrained mae_pretrain_vit_base.pth   (8 GPUs of 24 GB; fewer: --accumulate N)
 The paper's weights reach 83.6 % (the paper's number, not ours).
 """
 

@@ -1,7 +1,7 @@
 """MAE ViT-S/16 fine-tuned, 100 epochs, effective batch 1024, with the recipe of finetune_base.py; no published number.
 
 torchrun --nproc_per_node 4 tools/train.py pretrain/configs/finetune_small.py --launcher pytorch --data-root DIR \
-    --pretrained work_dirs/mae_small/epoch_800.pth   (4 GPUs of 16 GB; fewer: raise optim_wrapper.accumulative_counts)
+    --pretrained work_dirs/mae_small/epoch_800.pth   (4 GPUs of 16 GB; fewer: --accumulate N)
 """
 
 _base_ = ['_base_/finetune_mae.py', '_base_/classify.py']

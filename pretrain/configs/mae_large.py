@@ -1,7 +1,7 @@
 """MAE ViT-L/16 on ImageNet-1k, 800 epochs, effective batch 4096.
 
 torchrun --nproc_per_node 8 tools/train.py pretrain/configs/mae_large.py --launcher pytorch   (8 GPUs of 40 GB or more)
-Fewer GPUs: raise optim_wrapper.accumulative_counts by --cfg-options; the lr follows. The paper reports 85.4 % on
+Fewer GPUs: --accumulate N; the lr follows the effective batch. The paper reports 85.4 % on
 ImageNet-1k after fine-tuning, 85.9 % with 1600 epochs (the paper's numbers, not ours).
 """
 

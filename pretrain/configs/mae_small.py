@@ -1,7 +1,7 @@
 """MAE ViT-S/16 with a narrower decoder, 800 epochs, effective batch 4096: for one GPU or a few; no published number.
 
 torchrun --nproc_per_node 4 tools/train.py pretrain/configs/mae_small.py --launcher pytorch --data-root DIR \
-    (4 GPUs of 16 GB; fewer: raise optim_wrapper.accumulative_counts by --cfg-options; the lr follows)
+    (4 GPUs of 16 GB; fewer: --accumulate N; the lr follows)
 The recipe is that of mae_base.py; the decoder's width is our choice, as the paper's would outweigh the encoder.
 """
 

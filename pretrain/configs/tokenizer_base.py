@@ -4,7 +4,7 @@ torchrun --nproc_per_node=8 tools/train.py pretrain/configs/tokenizer_base.py --
 Rates and schedules are the paper's, recalled and not checked. Our choice: ImageNet instead of its private images, 1200
 epochs of it for the same 3,000,000 iterations, the crops, and the watch on the codebook.
 
-Hardware: the paper's 64 GPUs of 16 GB, 8 images each; with fewer set train_dataloader.batch_size to 512 / GPUs.
+Hardware: the paper's 64 GPUs of 16 GB, 8 images each; with fewer --batch-size 512 / GPUs.
 """
 
 _base_ = ['_base_/tokenizer.py', '_base_/runtime.py']

@@ -16,6 +16,7 @@ ONCE = [
     # A checkpoint of these models weighs more than a gigabyte.
     'default_hooks.checkpoint.interval=9',
     'default_hooks.checkpoint.save_last=False',
+    'default_hooks.checkpoint.save_best=None',
     # Less than 16 GB at the price of a second forward pass.
     'model.backbone.act_checkpoint=True',
 ]
