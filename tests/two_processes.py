@@ -6,6 +6,7 @@ import traceback
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
 
 
@@ -14,6 +15,8 @@ def in_two(tmp_path, function, *args):
 
     Each has a minute: a process that waits for one which is gone counts as a failure of the test.
     """
+    if torch.cuda.is_available():
+        pytest.skip('forks processes of CPUs: tests/test_without_gpu.py runs it with the GPUs hidden')
     context = multiprocessing.get_context('fork')
     results = [Path(tmp_path) / f'result{rank}.pth' for rank in range(2)]
     for file in results:
@@ -34,7 +37,8 @@ def in_two(tmp_path, function, *args):
 def _run(rank, store, result, function, args):
     # Threads do not survive a fork.
     torch.set_num_threads(1)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+    # As torchrun leaves them; the group is made through a file.
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='localhost', MASTER_PORT='0')
     torch.distributed.init_process_group(
         'gloo', init_method=f'file://{store}', rank=rank, world_size=2, timeout=timedelta(seconds=40)
     )
