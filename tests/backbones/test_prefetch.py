@@ -1,5 +1,7 @@
 """The order of things on a CPU; streams need a GPU."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from mmengine.structures import BaseDataElement, PixelData
@@ -76,3 +78,76 @@ def test_ahead_loader__same_batches_on_the_device():
         batches = list(ahead)
         assert all(batch.is_cuda for batch in batches)
         assert torch.equal(torch.cat(batches).cpu(), rows)
+
+
+def test_prefetch_to_device__leaves_trainings_that_count_iterations():
+    """Mmengine takes batches from a loader of its own there."""
+    on_gpu = SimpleNamespace(device=torch.device('cuda'))
+    runner = Logged(SimpleNamespace(parameters=lambda: iter([on_gpu])))
+    runner.train_loop = SimpleNamespace(dataloader_iterator=iter([]), dataloader='the loader')
+    PrefetchToDevice().before_train(runner)
+    assert runner.train_loop.dataloader == 'the loader'
+    assert runner.lines == ['training counts iterations, not epochs: batches are not copied ahead']
+
+
+class Copied(torch.Tensor):
+    """A tensor that writes down which stream it is kept for."""
+
+    def record_stream(self, stream):
+        events.append(f'kept for {stream.name}')
+
+
+class Stream:
+    """Writes down its work, as a GPU's stream would order it."""
+
+    def __init__(self, name='copies'):
+        self.name = name
+
+    def wait_stream(self, other):
+        events.append(f'{self.name} waits for {other.name}')
+
+    def __enter__(self):
+        streams.append(self)
+
+    def __exit__(self, *_):
+        streams.pop()
+
+
+events, streams = [], []
+
+
+def test_ahead_loader__order_of_streams(monkeypatch):
+    """Copies run on their own stream; the step's waits for them, and keeps their memory, before the batch is taken."""
+    events.clear()
+    streams[:] = [Stream('steps')]
+    monkeypatch.setattr(torch.cuda, 'Stream', lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, 'stream', lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: streams[-1])
+
+    def move(batch):
+        events.append(f'copy {batch} on {streams[-1].name}')
+        return {'inputs': torch.zeros(1).as_subclass(Copied), 'number': batch}
+
+    for batch in AheadLoader([1, 2, 3], move, torch.device('cuda')):
+        events.append(f'take {batch["number"]} on {streams[-1].name}')
+    ready = ['steps waits for copies', 'kept for steps']
+    assert events == [
+        'copy 1 on copies',
+        *(*ready, 'copy 2 on copies', 'take 1 on steps'),
+        *(*ready, 'copy 3 on copies', 'take 2 on steps'),
+        *(*ready, 'take 3 on steps'),
+    ]
+
+
+@needs_gpu
+def test_ahead_loader__memory_is_kept_until_the_step_is_done():
+    """Copies reuse memory early unless the step's stream is recorded: a long step then reads the next batch."""
+    device = torch.device('cuda')
+    rows = torch.arange(64.0).repeat_interleave(2**20).reshape(64, -1)
+    loader = DataLoader(rows, batch_size=1, pin_memory=True)
+    found = []
+    for batch in AheadLoader(loader, lambda batch: batch.to(device, non_blocking=True), device):
+        torch.cuda._sleep(20_000_000)
+        found.append(batch.mean())
+        del batch
+    assert torch.stack(found).tolist() == list(range(64))
