@@ -14,7 +14,21 @@ def decoder(**sizes):
 
 
 def test_decoder__predicts_every_patch():
-    assert decoder()(torch.randn(2, 5, 24), INDEX, GRID, ALL).shape == (2, 15, 48)
+    """By the blocks on tokens in their places, the class token first, put together in a loop."""
+    model, latent = randomise(decoder()), torch.randn(2, 5, 24)
+    rows = []
+    for sample in range(2):
+        seen = dict(zip(INDEX[sample].tolist(), model.embed(latent[sample, 1:]), strict=True))
+        tokens = [model.embed(latent[sample, 0]) + model.pos_embed[0, 0]]
+        tokens += [seen.get(place, model.mask_token[0, 0]) + model.pos_embed[0, 1 + place] for place in range(15)]
+        rows.append(torch.stack(tokens))
+    expected = torch.stack(rows)
+    for block in model.blocks:
+        expected = block(expected)
+    expected = model.pred(model.norm(expected))[:, 1:]
+    found = model(latent, INDEX, GRID, ALL)
+    assert found.shape == (2, 15, 48)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_decoder__predicts_the_wanted_patches_alone():

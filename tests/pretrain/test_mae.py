@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from backbones.pos_embed import resample_pos_embed
 from backbones.vit import PlainViT
 from pretrain.mae import MaskedAutoencoder
 from pretrain.masking import random_mask
@@ -39,10 +40,11 @@ def loop_loss(model, images, mask):
     predictions = decode(model, images, mask, int((~mask[0]).sum())).detach().double()
     errors = []
     for sample in range(len(images)):
-        for place in range(15):
-            row, column = divmod(place, 5)
+        columns = images.shape[3] // 8
+        for place in range(mask.shape[1]):
+            row, column = divmod(place, columns)
             patch = images[sample, :, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8].double()
-            values = torch.tensor([patch[c, y, x] for y in range(8) for x in range(8) for c in range(3)])
+            values = torch.tensor([patch[c, y, x] for y in range(8) for x in range(8) for c in range(len(patch))])
             if model.target.norm_pix:
                 variance = sum((v - values.mean()) ** 2 for v in values) / (len(values) - 1)
                 values = (values - values.mean()) / (variance + 1e-6) ** 0.5
@@ -103,14 +105,28 @@ def test_forward__same_seed_same_loss():
 
 
 def test_forward__other_size_than_trained():
-    model = autoencoder()
-    assert torch.isfinite(model(torch.randn(2, 3, 40, 56), mode='loss')['loss'])
+    """As a model of that size would, with the positions of both halves resampled to its grid."""
+    model, images = randomise(autoencoder()), torch.randn(2, 3, 40, 56)
+    mask = random_mask(2, 35, 0.6)
+    found = loss_for_mask(model, images, mask).item()
+    assert found == pytest.approx(loop_loss(model, images, mask), rel=1e-5)
+    large = MaskedAutoencoder(encoder(img_size=(40, 56)), dict(embed_dim=16, depth=1, num_heads=4), mask_ratio=0.6)
+    weights = model.state_dict()
+    for name in ('encoder.pos_embed', 'decoder.pos_embed'):
+        weights[name] = resample_pos_embed(weights[name], (3, 5), (5, 7))
+    large.load_state_dict(weights)
+    assert loss_for_mask(large, images, mask).item() == pytest.approx(found, rel=1e-5)
 
 
 def test_forward__four_channels():
     model = MaskedAutoencoder(encoder(in_channels=4), dict(embed_dim=16, depth=1, num_heads=4))
     assert model.decoder.pred.out_features == 8 * 8 * 4
-    assert torch.isfinite(model(torch.randn(2, 4, 24, 40), mode='loss')['loss'])
+    images, mask = torch.randn(2, 4, 24, 40), random_mask(2, 15, 0.6)
+    randomise(model)
+    assert loss_for_mask(model, images, mask).item() == pytest.approx(loop_loss(model, images, mask), rel=1e-5)
+    changed = images.clone()
+    changed[:, 3] += torch.randn(24, 40)
+    assert loss_for_mask(model, changed, mask) != loss_for_mask(model, images, mask)
 
 
 def test_forward__tensor_gives_the_encoders_maps():

@@ -26,8 +26,14 @@ def test_patchify__equals_loop(channels, height, width, p):
     assert torch.equal(patchify(images, p), loop_patchify(images, p))
 
 
-def test_patchify__shape():
-    assert patchify(torch.zeros(2, 3, 32, 80), 16).shape == (2, 10, 768)
+def test_patchify__patches_by_rows_channels_last():
+    """Each pixel holds its own number: image, row, column, channel."""
+    images = torch.arange(2 * 3 * 32 * 80).reshape(2, 32, 80, 3).permute(0, 3, 1, 2)
+    patches = patchify(images, 16)
+    assert patches.shape == (2, 10, 768)
+    # The seventh patch begins at row 16, column 16.
+    assert patches[1, 6, :4].tolist() == [((32 + 16) * 80 + 16) * 3 + step for step in range(4)]
+    assert patches[1, 6, 16 * 3].item() == ((32 + 17) * 80 + 16) * 3
 
 
 def test_unpatchify__undoes_patchify():

@@ -224,7 +224,17 @@ def test_dataset__is_registered(files):
             token_size=(16, 24),
         )
     )
-    assert built[3]['inputs'].shape == (3, 64, 96)
+    # The same draw of a view, here at twice the size.
+    plain = dataset(files)
+    torch.manual_seed(2)
+    large = built[3]
+    torch.manual_seed(2)
+    expected = plain[3]
+    assert large['inputs'].shape == (3, 64, 96)
+    assert torch.equal(large['token_ids'], expected['token_ids'])
+    halved = torch.nn.functional.avg_pool2d(large['inputs'].float(), 2)
+    assert (halved - expected['inputs']).abs().mean() < 8
+    assert large['inputs'].float().std() > 20
 
 
 class CutShort(DiscreteVAE):
