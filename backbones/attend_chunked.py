@@ -31,7 +31,8 @@ def chunked_attention(query: Tensor, key: Tensor, value: Tensor, along_h: Tensor
         (B, N, L, d), contiguous, in the query's dtype; half precision is computed in float32.
     """
     q, k, v, rows, columns = _flat(query, key, value, along_h, along_w)
-    out = torch.empty_like(q)
+    # Of one sample the inputs are views with gaps, and `empty_like` would keep those.
+    out = q.new_empty(q.shape)
     with torch.autocast(query.device.type, enabled=False):
         for group, part in _parts(len(q), q.shape[1]):
             out[group, part] = _weights(q, k, rows, columns, group, part) @ _exact(v[group])

@@ -9,6 +9,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from backbones.attend import WAYS, attend, choose_way
+from backbones.exporting import is_exporting, is_open
 from backbones.linear import Linear, linear
 from backbones.rel_pos import relative_terms
 from backbones.rel_pos_table import TableBias, table_rows
@@ -33,8 +34,10 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, C, h, w), padded with zeros right and below to whole patches, to (B, D, H, W)."""
         height, width = images.shape[-2:]
-        pad_bottom, pad_right = -height % self.patch_size, -width % self.patch_size
-        if pad_bottom or pad_right:
+        size = self.patch_size
+        pad_bottom = (height + size - 1) // size * size - height
+        pad_right = (width + size - 1) // size * size - width
+        if is_open(pad_bottom, pad_right) or pad_bottom or pad_right:
             images = F.pad(images, (0, pad_right, 0, pad_bottom))
         return self.proj(images)
 
@@ -157,6 +160,9 @@ class Attention(nn.Module):
     def _way(self, query: Tensor, grid: tuple[int, int]) -> str:
         if self.way != 'auto':
             return self.way
+        if is_exporting():
+            # Written out in PyTorch's own operators; the rule's comparisons would tie it to the sizes.
+            return 'bias' if is_open(*grid) else choose_way('', query.shape[-1], grid)
         return choose_way(query.device.type, query.shape[-1], grid)
 
 
@@ -268,19 +274,23 @@ def window_partition(tokens: Tensor, grid: tuple[int, int], window: int) -> Tens
     batch, _, dim = tokens.shape
     height, width = grid
     places = tokens.reshape(batch, height, width, dim)
-    places = F.pad(places, (0, 0, 0, -width % window, 0, -height % window))
-    rows, columns = places.shape[1] // window, places.shape[2] // window
+    rows, columns = (height + window - 1) // window, (width + window - 1) // window
+    places = F.pad(places, (0, 0, 0, columns * window - width, 0, rows * window - height))
     # (B, rows M, columns M, D) -> (B rows columns, M M, D)
     places = places.reshape(batch, rows, window, columns, window, dim).transpose(2, 3)
-    return places.reshape(-1, window * window, dim)
+    return places.reshape(batch * rows * columns, window * window, dim)
 
 
 def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
     """Undo `window_partition`: put (B * rows * columns, M * M, D) back to (B, H * W, D), padding dropped."""
     height, width = grid
-    rows, columns = -(-height // window), -(-width // window)
-    dim = windows.shape[-1]
+    rows, columns = (height + window - 1) // window, (width + window - 1) // window
+    batch, dim = windows.shape[0] // (rows * columns), windows.shape[-1]
     # (B rows columns, M M, D) -> (B, rows M, columns M, D)
-    places = windows.reshape(-1, rows, columns, window, window, dim).transpose(2, 3)
-    places = places.reshape(-1, rows * window, columns * window, dim)
-    return places[:, :height, :width].reshape(-1, height * width, dim)
+    places = windows.reshape(batch, rows, columns, window, window, dim).transpose(2, 3)
+    places = places.reshape(batch, rows * window, columns * window, dim)
+    if is_open(height, width):
+        # Whether a slice has gaps in memory depends on the size; an exported program must not ask.
+        down, across = (torch.arange(size, device=windows.device) for size in grid)
+        return places.flatten(1, 2)[:, (down[:, None] * (columns * window) + across).flatten()]
+    return places[:, :height, :width].reshape(batch, height * width, dim)

@@ -29,7 +29,6 @@ def cpu_vendor() -> str:
     return CPU_INFO.read_text().split('flags')[0] if CPU_INFO.is_file() else platform.processor()
 
 
-@torch.compiler.assume_constant_result
 def conv_wanted() -> bool:
     """Whether large products run as convolutions on this CPU; ``DENSE_MAE_LINEAR=conv`` or ``matmul`` decides instead.
 
@@ -57,7 +56,8 @@ def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: (O, I).
         bias: (O,).
     """
-    if tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight):
+    # A compiled or exported program serves other sizes and machines: the choice would be baked in.
+    if not torch.compiler.is_compiling() and tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight):
         return conv_linear(tokens, weight, bias)
     return F.linear(tokens, weight, bias)
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.exporting import same_grid
+
 
 def sincos_pos_embed(dim: int, grid: tuple[int, int], prefix_tokens: int = 1) -> Tensor:
     """Build the 2-D sin-cos table in the layout of the published MAE weights.
@@ -64,7 +66,7 @@ def resample_pos_embed(
             f'a position table for a {old_grid[0]}x{old_grid[1]} grid with {prefix_tokens} prefix rows has '
             f'{rows} rows, this one has {table.shape[1]}'
         )
-    if tuple(old_grid) == tuple(new_grid):
+    if same_grid(old_grid, new_grid):
         return table
     prefix, places = table[:, :prefix_tokens], table[:, prefix_tokens:]
     # (1, H * W, D) -> (1, D, H, W)

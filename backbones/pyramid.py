@@ -10,13 +10,21 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+# What mmcv hands to a norm whose config names no eps.
+MMCV_EPS = 1e-5
+
 
 @MODELS.register_module('LN2d')
 class LayerNorm2d(nn.LayerNorm):
-    """Layer norm over the channels of a map, with eps 1e-6 as in ViTDet; usable as ``norm_cfg=dict(type='LN2d')``."""
+    """Layer norm over the channels of a map, with eps 1e-6 as in ViTDet; usable as ``norm_cfg=dict(type='LN2d')``.
+
+    Args:
+        num_features: channels C.
+        eps: mmcv's default, 1e-5, stands for none and means 1e-6 too.
+    """
 
     def __init__(self, num_features: int, eps: float = 1e-6) -> None:
-        super().__init__(num_features, eps=eps)
+        super().__init__(num_features, eps=1e-6 if eps == MMCV_EPS else eps)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise (B, C, H, W) over C."""

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.exporting import same_grid
+
 
 def relative_rows(table: Tensor, size: int) -> Tensor:
     """Look up the row of each (query, key) pair along one axis.
@@ -19,7 +21,7 @@ def relative_rows(table: Tensor, size: int) -> Tensor:
         (size, size, d), indexed [query, key]; row 0 of the table is the largest negative offset.
     """
     length = 2 * size - 1
-    if table.shape[0] != length:
+    if not same_grid(table.shape[:1], (length,)):
         # (2 S - 1, d) -> (1, d, 2 S - 1), resampled, and back
         resampled = F.interpolate(table.float().t()[None], size=length, mode='linear')
         table = resampled[0].t().to(table.dtype)
@@ -47,10 +49,3 @@ def relative_terms(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tu
     along_h = torch.einsum('bnhwd,hkd->bnhwk', places, rows_h)
     along_w = torch.einsum('bnhwd,wkd->bnhwk', places, rows_w)
     return along_h.flatten(2, 3), along_w.flatten(2, 3)
-
-
-def decomposed_bias(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Additive attention bias (B, N, L, L) of the arguments of `relative_terms`."""
-    along_h, along_w = relative_terms(query, rel_pos_h, rel_pos_w, grid)
-    # (B, N, L, H, 1) + (B, N, L, 1, W) -> (B, N, L, L)
-    return (along_h[..., :, None] + along_w[..., None, :]).flatten(-2)

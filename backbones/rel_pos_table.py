@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
+from backbones.exporting import is_open, same_grid
+
 CLASS_ROWS = 3
 # Largest bias of a layer to keep: that of 16 heads at 640 pixels would hold 4 GB in a BEiT-large.
 KEPT_BYTES = 2**27
@@ -108,10 +110,12 @@ def pair_index(grid: tuple[int, int], device: torch.device) -> Tensor:
     # (H, 1, H, 1) and (1, W, 1, W) -> (L, L)
     patches = rows[:, None, :, None] * (2 * width - 1) + columns[None, :, None, :]
     patches = patches.reshape(height * width, height * width)
-    class_to_patch = table_rows(grid) - CLASS_ROWS
-    index = F.pad(patches, (1, 0, 1, 0), value=class_to_patch)
-    index[1:, 0] = class_to_patch + 1
-    index[0, 0] = class_to_patch + 2
+    index = F.pad(patches, (1, 0, 1, 0))
+    # The last query and the first key have the last offset; a tensor, as export takes a number for a constant.
+    last = patches[-1, 0]
+    index[0, 1:] = last + 1
+    index[1:, 0] = last + 2
+    index[0, 0] = last + 3
     return index
 
 
@@ -137,21 +141,32 @@ def resample_table(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int
             f'a relative-position table of a {old_grid[0]}x{old_grid[1]} grid has {table_rows(old_grid)} rows, '
             f'this one has {len(table)}: give the grid it was trained with'
         )
-    if tuple(old_grid) == tuple(new_grid):
+    if same_grid(old_grid, new_grid):
         return table
-    by_row, by_column = (
-        resampling_matrix(table.detach(), old, new).to(table.device)
-        for old, new in zip(old_grid, new_grid, strict=True)
-    )
+    device = resampling_device(table.device)
+    by_row, by_column = (_matrix(table, old, new).to(device) for old, new in zip(old_grid, new_grid, strict=True))
     # ((2 H - 1)(2 W - 1), N) -> (N, 2 H - 1, 2 W - 1), and back
     planes = table[:-CLASS_ROWS].t().reshape(-1, 2 * old_grid[0] - 1, 2 * old_grid[1] - 1)
-    planes = by_row @ planes.double() @ by_column.t()
-    return torch.cat([planes.flatten(1).t().to(table.dtype), table[-CLASS_ROWS:]])
+    heads = planes.shape[0]
+    # Batched products: broadcast ones fold the heads into an axis, whose size export would then pin down.
+    planes = by_row.expand(heads, -1, -1).bmm(planes.to(device).double()).bmm(by_column.t().expand(heads, -1, -1))
+    return torch.cat([planes.flatten(1).t().to(table.dtype).to(table.device), table[-CLASS_ROWS:]])
+
+
+def resampling_device(device: torch.device) -> torch.device:
+    """Where tables of a device are resampled: Apple's GPUs have no double precision."""
+    return torch.device('cpu') if device.type == 'mps' else device
+
+
+def _matrix(table: Tensor, old: int, new: int) -> Tensor:
+    if torch.compiler.is_dynamo_compiling() or is_open(new):
+        return resampling_matrix(table.detach(), old, new)
+    return torch.tensor(spline_matrix(old, new))
 
 
 @torch.library.custom_op('dense_mae::resampling_matrix', mutates_args=())
 def resampling_matrix(table: Tensor, old: int, new: int) -> Tensor:
-    """`spline_matrix` as an operator, into which `torch.compile` does not look: SciPy lies behind it.
+    """`spline_matrix` as an operator, for `torch.compile`, which cannot look into SciPy, and for sizes left open.
 
     Args:
         table: any tensor; operators are found by one.

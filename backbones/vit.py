@@ -244,7 +244,7 @@ class PlainViT(BaseModule):
         """Yield the output (B, num_prefix_tokens + K, D) of each block in turn, not normed; see `encode`."""
         if self.num_prefix_tokens:
             prefix = self.cls_token if self.pos_embed is None else self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([prefix.expand(len(tokens), -1, -1), tokens], dim=1)
+            tokens = torch.cat([prefix.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         bias = None
         if self.rel_pos_bias is not None:
             assert grid is not None, 'relative positions need the grid'
@@ -259,7 +259,7 @@ class PlainViT(BaseModule):
     def _to_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         # (B, prefix + L, D) -> (B, D, H, W)
         places = tokens[:, self.num_prefix_tokens :].transpose(1, 2)
-        return places.reshape(len(tokens), self.embed_dim, *grid).contiguous()
+        return places.reshape(tokens.shape[0], self.embed_dim, *grid).contiguous()
 
     def _freeze(self) -> None:
         if not 0 <= self.frozen_blocks <= self.depth:

@@ -69,8 +69,25 @@ def test_attend__autocast_keeps_the_parts_exact():
         assert torch.equal(actual, expected)
 
 
-def test_chunked_attention__operator_is_sound():
-    torch.library.opcheck(attend_chunked.chunked_attention, inputs_of((2, 3)))
+def views_of(batch, grid, head_dim=8, heads=3):
+    """Query, key and value as `Attention` has them, views of one tensor, and the terms along both axes."""
+    length = grid[0] * grid[1]
+    joint = torch.randn(batch, length, 3, heads, head_dim, dtype=torch.float64)
+    along = [torch.randn(batch, heads, length, size, dtype=torch.float64) for size in grid]
+    return [x.requires_grad_() for x in (*joint.permute(2, 0, 3, 1, 4).unbind(0), *along)]
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_chunked_attention__operator_is_sound(batch):
+    """Strides as promised to `torch.compile`, of views too; of one sample `reshape` copies nothing."""
+    inputs = views_of(batch, (2, 3))
+    torch.library.opcheck(attend_chunked.chunked_attention, inputs)
+    out = attend_chunked.chunked_attention(*inputs).detach()
+    torch.library.opcheck(
+        attend_chunked.chunked_attention_backward,
+        (torch.ones_like(out), *(x.detach() for x in inputs), out),
+        test_utils=('test_schema', 'test_faketensor'),
+    )
 
 
 class Calls(TorchFunctionMode):

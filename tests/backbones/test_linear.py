@@ -89,12 +89,12 @@ def test_linear__module_is_torchs():
     assert torch.equal(ours(tokens), plain(tokens))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('backend', ['aot_eager', 'inductor'])
-def test_linear__compiles_as_one_graph(conv, backend):
+def test_linear__compiled_is_the_product(conv):
+    """One graph for every number of tokens: the choice, which depends on it, is not made there."""
     layer, tokens = Linear(5, 3), drawn(9, 5)
-    compiled = torch.compile(layer, fullgraph=True, backend=backend)
-    assert relative_error(compiled(tokens), layer(tokens)) < 1e-6
+    compiled = torch.compile(layer, fullgraph=True, backend='eager', dynamic=True)
+    assert torch.equal(compiled(tokens), F.linear(tokens, layer.weight, layer.bias))
+    assert conv == []
 
 
 @pytest.mark.parametrize(

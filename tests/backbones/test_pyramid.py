@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import ConvModule, build_norm_layer
 from mmengine.registry import MODELS
 
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
@@ -82,4 +83,8 @@ def test_simple_feature_pyramid__last_map_five_strides():
 
 def test_layer_norm_2d__registered_with_vitdets_eps():
     assert MODELS.get('LN2d') is LayerNorm2d
+    # As configs have it: by mmcv, which hands its own default to norms.
+    for cfg, eps in ((dict(type='LN2d'), 1e-6), (dict(type='LN2d', eps=1e-3), 1e-3)):
+        assert build_norm_layer(cfg, 4)[1].eps == eps
+        assert ConvModule(4, 4, 1, norm_cfg=cfg).norm.eps == eps
     assert LayerNorm2d(4).eps == 1e-6

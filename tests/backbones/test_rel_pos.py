@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from backbones.rel_pos import decomposed_bias, relative_rows
+from backbones.rel_pos import relative_rows, relative_terms
 
 
 def test_relative_rows__offset_by_loop():
@@ -20,13 +20,16 @@ def test_relative_rows__resampled_linearly():
         torch.testing.assert_close(rows[:, 0, channel], line[5:])
 
 
-def test_decomposed_bias__plain_loop():
+def test_relative_terms__plain_loop():
     batch, heads, grid, head_dim = 2, 3, (2, 4), 5
     query = torch.randn(batch, heads, 8, head_dim)
     table_h, table_w = torch.randn(3, head_dim), torch.randn(7, head_dim)
-    bias = decomposed_bias(query, table_h, table_w, grid)
+    along_h, along_w = relative_terms(query, table_h, table_w, grid)
     for q in range(8):
         for k in range(8):
             (qy, qx), (ky, kx) = divmod(q, 4), divmod(k, 4)
-            row = table_h[qy - ky + 1] + table_w[qx - kx + 3]
-            torch.testing.assert_close(bias[:, :, q, k], query[:, :, q] @ row)
+            for channels, offset in (
+                (along_h[:, :, q, ky], table_h[qy - ky + 1]),
+                (along_w[:, :, q, kx], table_w[qx - kx + 3]),
+            ):
+                torch.testing.assert_close(channels, query[:, :, q] @ offset)

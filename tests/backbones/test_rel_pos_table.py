@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RectBivariateSpline
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from backbones.rel_pos_table import SharedTable, geometric_places, resample_table, spline_matrix, table_bias, table_rows
+from backbones import rel_pos_table
+from backbones.rel_pos_table import (
+    SharedTable,
+    geometric_places,
+    resample_table,
+    resampling_device,
+    spline_matrix,
+    table_bias,
+    table_rows,
+)
 
 # interp2d(kind='cubic') over BEiT's geometric places, of the table below (3 x 3 patches).
 TO_4X4 = [
@@ -113,6 +124,28 @@ def test_resample_table__usable_for_training_after_inference_mode():
 def test_resample_table__wrong_grid_is_named():
     with pytest.raises(ValueError, match='a 3x4 grid has 38 rows, this one has 28'):
         resample_table(small_table(), (3, 4), (3, 4))
+
+
+def test_resample_table__apples_gpu_has_no_double_precision(monkeypatch):
+    """A device served as Apple's is: no tensor of float64 on it, and the result is there."""
+    seen = set()
+
+    class Notes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor):
+                seen.add((out.device.type, out.dtype))
+            return out
+
+    assert resampling_device(torch.device('cuda', 1)) == torch.device('cuda', 1)
+    assert resampling_device(torch.device('mps')) == torch.device('cpu')
+    monkeypatch.setattr(rel_pos_table, 'resampling_device', lambda device: torch.device('cpu'))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        table = torch.empty(table_rows((3, 3)), 2, device='cuda')
+        with Notes():
+            resampled = resample_table(table, (3, 3), (4, 5))
+    assert resampled.device.type == 'cuda' and resampled.dtype == torch.float32
+    assert ('cpu', torch.float64) in seen and ('cuda', torch.float64) not in seen
 
 
 def test_geometric_places__ends_meet_and_the_centre_stays():
