@@ -10,15 +10,35 @@ def read_model_config(text: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not there, or holds anything that would have to be run.
     """
+    return read_config_part(text, 'model')
+
+
+def read_config_part(text: str, name: str) -> Any:
+    """Read ``NAME = ...`` from the text that mmengine stores of a config, as values.
+
+    Raises:
+        ValueError: it is not there, or holds anything that would have to be run.
+    """
     try:
         for statement in ast.parse(text).body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == 'model':
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
                 return ast.literal_eval(_DictCalls().visit(statement.value))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
             f'the config in the checkpoint is not made of values alone, so it is not read: {error}'
         ) from error
-    raise ValueError('the config in the checkpoint has no model')
+    raise ValueError(f'the config in the checkpoint has no {name}')
+
+
+def trained_size(text: str) -> tuple[int, int] | None:
+    """Height and width of the crops that a model was trained on, where the stored config of the data tells."""
+    try:
+        dataset = read_config_part(text, 'train_dataloader')['dataset']
+        size = dataset.get('crop_size') or (dataset.get('transform') or {}).get('size')
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return int(height), int(width)
+    except (ValueError, KeyError, TypeError, AttributeError):  # other data have other settings, or none
+        return None
 
 
 class _DictCalls(ast.NodeTransformer):

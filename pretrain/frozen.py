@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.checkpoint import load_encoder, read_checkpoint
-from backbones.checkpoint_config import read_model_config
+from backbones.checkpoint_config import read_model_config, trained_size
 from backbones.checkpoint_options import model_options
 from backbones.checkpoint_recognise import EncoderFile, recognise
 from backbones.variants import Size
@@ -89,7 +89,8 @@ def describe(
         raise ValueError(f'{source} is of variant {options["variant"]!r}, not {variant!r}: leave --variant out')
     size = options.setdefault('img_size', img_size or 224)
     statistics = {**IMAGENET, **(config.get('data_preprocessor') or {})}
-    return Description(options, {key: list(statistics[key]) for key in IMAGENET}, img_size or size)
+    seen = trained_size(text) if config and text else None
+    return Description(options, {key: list(statistics[key]) for key in IMAGENET}, img_size or seen or size)
 
 
 def load_frozen(
@@ -104,7 +105,8 @@ def load_frozen(
     Args:
         path: see `load_pretrained`.
         variant: a key of `backbones.variants.VARIANTS`; None takes what the file tells.
-        img_size: size of the images to evaluate, to which positions are resampled; None takes that of pretraining.
+        img_size: size of the images to evaluate, to which positions are resampled; None takes that of
+            the crops it was trained on.
         key: see `load_pretrained`.
         prefix: see `load_pretrained`.
 

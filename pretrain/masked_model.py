@@ -26,7 +26,12 @@ class PretrainingModel(BaseModel):
 
     Raises:
         ValueError: the encoder is of another class or has no final norm.
+
+    Attributes:
+        trained_size: height and width of the images of a training that a checkpoint tells of; None: the encoder's.
     """
+
+    trained_size: tuple[int, int] | None = None
 
     def __init__(
         self, encoder: dict | PlainViT, target: dict | Target, data_preprocessor: dict | nn.Module | None
@@ -36,6 +41,12 @@ class PretrainingModel(BaseModel):
         check_encoder(self.encoder, type(self).__name__)
         self.target: Target = MODELS.build(target) if isinstance(target, dict) else target
         self.target_size = self.target.size(self.encoder.patch_size, self.encoder.in_channels)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the model was trained on."""
+        patch, (rows, columns) = self.encoder.patch_size, self.encoder.pos_grid
+        return self.trained_size or (rows * patch, columns * patch)
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Corrupt a batch and compare the prediction with the target: ``loss``, and what is logged beside it."""

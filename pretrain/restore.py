@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor
 
-from backbones.checkpoint_config import read_model_config
+from backbones.checkpoint_config import read_model_config, trained_size
 from backbones.checkpoint_read import read_checkpoint
 from backbones.vit import PlainViT
 from pretrain.beit import BEiTPretraining
@@ -54,6 +54,7 @@ def load_model(path: str | Path, tokenizer: str | Path | None = None) -> Pretrai
     if not text:
         raise ValueError(f'{path} holds no config (meta.cfg): give the epoch_N.pth as the pretraining run wrote it')
     model = build_model(read_model_config(text), tokenizer)
+    model.trained_size = trained_size(text)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

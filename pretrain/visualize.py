@@ -57,8 +57,7 @@ def picture(
     Raises:
         ValueError: a file cannot be read; see also `reconstruct`.
     """
-    patch = model.encoder.patch_size
-    height, width = model.encoder.pos_grid[0] * patch, model.encoder.pos_grid[1] * patch
+    height, width = model.image_size
     images = torch.stack([fit_image(path, (height, width)) for path in paths])
     columns = [('original', images), *reconstruct(model, images, masks, seed)]
     # K columns (N, 3, h, w) -> (N, K, h, w, 3), padded by the gap -> (N (h + gap), K (w + gap), 3)

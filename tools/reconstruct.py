@@ -73,7 +73,8 @@ def choose_masks(args: argparse.Namespace, model: PretrainingModel) -> dict[str,
         return None
     if not isinstance(model, MaskedImageModel):
         raise ValueError(f'a {type(model).__name__} adds noise and hides no patch: leave the --mask options out')
-    grid, count = model.encoder.pos_grid, len(args.images)
+    patch, count = model.encoder.patch_size, len(args.images)
+    grid = model.image_size[0] // patch, model.image_size[1] // patch
     masks = {}
     if wanted:
         ratios = args.mask_ratio or [model.mask_ratio]
