@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from backbones.data_sets import inner_datasets, type_name
+
 DEFAULT = 224  # img_size of PlainViT
 # Arguments of mmdet's and mmseg's transforms that are sizes in pixels.
 TRANSFORM_SIZES = ('scale', 'scales', 'img_scale', 'crop_size', 'size')
@@ -53,8 +55,8 @@ def set_image_size(cfg: Config, size: int) -> list[str]:
 
 def check_image_size(cfg: Config) -> list[str]:
     """A line where images are cut to another size than the model is built for, so that positions are resampled."""
-    vit = _vit(cfg)
-    if vit is None or not cfg.get('train_dataloader'):
+    vit = cfg.model.get('backbone') or cfg.model.get('encoder') or {}
+    if vit.get('type') != 'PlainViT' or not cfg.get('train_dataloader'):
         return []
     dataset = _dataset_of(cfg)
     cut = dataset.get('crop_size') or (dataset.get('transform') or {}).get('size')
@@ -98,13 +100,13 @@ def _set_model(model: Any, before: int, size: int, scale: Callable[[Any], Any]) 
 
 
 def _set_dataset(dataset: Any, where: str, size: int, scale: Callable[[Any], Any]) -> None:
-    for inner in _unwrapped(dataset):
+    for inner in inner_datasets(dataset):
         transform, pipeline = inner.get('transform'), inner.get('pipeline')
         if pipeline is not None:
             found = sum(_set_transform(step, scale) for step in pipeline)
         elif isinstance(transform, dict):
             transform['size'], found = size, 1
-        elif inner.get('type') in CROPPED:
+        elif type_name(inner) in CROPPED:
             for name in ('token_size', 'crop_size'):
                 if name in inner:
                     inner[name] = scale(inner[name])
@@ -139,17 +141,8 @@ def _flat(transforms: Any) -> Iterator[Any]:
             yield entry
 
 
-def _unwrapped(dataset: Any) -> Iterator[Any]:
-    """The data sets in a wrapper, or the one there is."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for each in inner:
-        yield from _unwrapped(each)
-
-
 def _dataset_of(cfg: Config) -> Any:
-    return next(_unwrapped(cfg.train_dataloader.dataset))
+    return inner_datasets(cfg.train_dataloader.dataset)[0]
 
 
 def _scaler(before: int, size: int) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.launch import UsageError
-from backbones.schedule import counts_iterations, schedulers
+from backbones.schedule import SHORTEST_WARM_UP, counts_iterations, schedulers
 
 FOR_EVER = 1e9  # mmengine's end of a scheduler that has none
 
@@ -45,10 +45,15 @@ def check_schedule(cfg: Config, epoch_length: int | None = None) -> list[str]:
     return _early_end(cfg, epoch_length)
 
 
-def check_built(runner: Runner) -> list[str]:
+def check_built(runner: Runner, stretched: bool = False) -> list[str]:
     """`check_schedule` once the data are known, and that they fill a batch; call it before ``runner.train``.
 
-    A warm-up that a flag has made a fraction of an epoch lasts two iterations at least.
+    Args:
+        runner: as built from a complete config.
+        stretched: a flag has set the epochs, so that a warm-up that is left with less than two iterations gets them.
+
+    Raises:
+        UsageError: see `check_schedule`; or there is no batch.
     """
     loader = runner.train_loop.dataloader
     try:
@@ -61,22 +66,27 @@ def check_built(runner: Runner) -> list[str]:
             f'{loader.batch_size} in each, and drop_last=True leaves out what does not fill one: give a smaller '
             '--batch-size, or train_dataloader.drop_last=False'
         )
-    for entries in (schedulers(runner.cfg), runner.param_schedulers or []):
-        _keep_fractions(entries, length)
+    if stretched and not counts_iterations(runner.cfg):
+        for entries in (schedulers(runner.cfg), runner.param_schedulers or []):
+            _keep_warm_up(entries, length, runner.cfg.train_cfg.max_epochs * length)
     return check_schedule(runner.cfg, length)
 
 
-def _keep_fractions(entries: Any, epoch_length: int) -> None:
+def _keep_warm_up(entries: Any, epoch_length: int, total: int) -> None:
+    """Keep a warm-up that has no share of a short run for two iterations, or make it none."""
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        end = entry.get('end') if isinstance(entry, dict) else None
-        if end is None or end == int(end) or int(end * epoch_length) - entry.get('begin', 0) * epoch_length >= 2:
+        begin, end = int(entry.get('begin', 0) * epoch_length), int(entry.get('end', FOR_EVER) * epoch_length)
+        if not entry.get('convert_to_iter_based') or not is_warm_up(entry) or end - begin >= SHORTEST_WARM_UP:
             continue
-        # Half an iteration more, so that rounding down leaves two.
-        later = entry.get('begin', 0) + 2.5 / epoch_length
+        fits = begin + 2 * SHORTEST_WARM_UP <= total
+        # Half an iteration more, as mmengine rounds down.
+        later = (begin + SHORTEST_WARM_UP + 0.5) / epoch_length
         for follower in entries[index + 1 :]:
-            if follower.get('begin') == end:
-                follower['begin'] = later
-        entry['end'] = later
+            if follower.get('begin') == entry.end:
+                follower['begin'] = later if fits else entry.get('begin', 0)
+        entry['end'] = later if fits else (begin + 1.5) / epoch_length
+        if not fits:
+            entry['start_factor'] = 1.0
 
 
 def is_warm_up(entry: Any) -> bool:

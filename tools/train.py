@@ -137,10 +137,11 @@ STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Train."""
-    cfg, told = prepare(parse_args(argv))
+    args = parse_args(argv)
+    cfg, told = prepare(args)
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in [*told, *check_built(runner)]:
+        for line in [*told, *check_built(runner, args.epochs is not None)]:
             runner.logger.info(line)
         runner.register_hook(FollowConfig())
         runner.register_hook(StartLine())

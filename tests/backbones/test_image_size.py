@@ -121,3 +121,5 @@ def test_check_image_size__tells_of_resampled_positions():
     cfg = read('pretrain/configs/finetune_base.py')
     cfg.train_dataloader.dataset.transform.size = 384
     assert len(check_image_size(cfg)) == 1
+    cfg.model.backbone.type = 'ResNet'
+    assert check_image_size(cfg) == []

@@ -153,9 +153,20 @@ def test_check_built__a_flags_fraction_of_an_epoch_warms_up(tmp_path, images):
     for cfg in (built.cfg, Config(dict(train_cfg=dict(max_epochs=20), param_scheduler=built.param_schedulers))):
         set_epochs(cfg, 5)
     built._train_loop = dict(built._train_loop, max_epochs=5)
-    assert check_built(built) == []
+    assert check_built(built, stretched=True) == []
     built.train()
     warm_up, cosine = built.param_schedulers
     assert warm_up.end == cosine.begin == max(2, images // 8)
     assert built.optim_wrapper.param_groups[0]['initial_lr'] == 0.01
     assert max(built.message_hub.get_scalar('train/lr').data[0]) == pytest.approx(0.01)
+
+
+def test_check_built__no_room_for_a_warm_up(tmp_path):
+    built = runner(tmp_path, 8, 4, WARM)
+    for cfg in (built.cfg, Config(dict(train_cfg=dict(max_epochs=20), param_scheduler=built.param_schedulers))):
+        set_epochs(cfg, 1)
+    built._train_loop = dict(built._train_loop, max_epochs=1)
+    assert check_built(built, stretched=True) == []
+    built.train()
+    # Two iterations: the full rate, then half way down.
+    assert list(built.message_hub.get_scalar('train/lr').data[0]) == pytest.approx([0.01, 0.005])

@@ -227,3 +227,21 @@ def test_schedule__ends_with_the_training(path):
     else:
         assert last.end == cfg.train_cfg.max_iters
     assert not any(entry.get('eta_min') for entry in cfg.param_scheduler)
+
+
+@configs([path for path in PUBLISHED if 'mask_rcnn_vit_' in path.stem or path in SEG])
+def test_config__says_the_batch_that_its_rate_is_for(path):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert f'For {Config.fromfile(path).auto_scale_lr.base_batch_size} images an iteration' in text
+
+
+@configs([path for path in MAE if not path.stem.endswith('quickstart') and path.stem != 'finetune_tiny'])
+def test_config__no_batch_of_a_few_images(path):
+    assert Config.fromfile(path).train_dataloader.drop_last
+
+
+@configs([*DET, *SEG, *MAE])
+def test_config__what_every_run_needs_is_a_default_hook(path):
+    kinds = {hook.type for hook in Config.fromfile(path).default_hooks.values()}
+    assert {'AtomicCheckpointHook', 'StopOnNonFinite', 'WatchLoader', 'DeferredLossLog'} <= kinds
+    assert ('SeedEachEpoch' if path in MAE else 'SeedEachIteration') in kinds

@@ -138,3 +138,12 @@ def test_flags__sync_bn_over_one_image(tmp_path):
     config = str(ROOT / 'seg_configs/upernet_vit_base.py')
     _, told = prepare(parse_args([config, '--data-root', str(root), '--pretrained', 'random']))
     assert any('averages over the 2 image(s)' in line for line in told)
+
+
+@pytest.mark.slow
+def test_train__a_loss_that_is_not_finite_stops_before_saving(tmp_path):
+    root, work = data(SEG, tmp_path / 'data'), tmp_path / 'run'
+    with pytest.raises(FloatingPointError, match='the loss is nan at iteration 4'):
+        main([SEG, '--data-root', root, '--work-dir', str(work), '--pretrained', 'random', '--iters', '4', '--img-size',
+              '64', '--lr', '1e20', '--cfg-options', *LOADERS, 'default_hooks.checkpoint.interval=4'])  # fmt: skip
+    assert not list(work.glob('*.pth*'))
