@@ -147,9 +147,12 @@ class SaveOnSignal(Hook):
         count = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if (runner.iter + 1) % count or not self._is_told(runner):
             return
-        self._restore()
         if not _is_saved(runner):
             self._save(runner)
+        if get_world_size() > 1:
+            # A launcher that sees one process end stops the others, and one of them is still writing.
+            distributed.barrier(self.group)
+        self._restore()
         number = signal.Signals(self.told)
         runner.logger.warning(
             f'{number.name}: iteration {runner.iter + 1} of {runner.max_iters} is saved in {runner.work_dir}; the same '

@@ -143,7 +143,8 @@ def test_flags__sync_bn_over_one_image(tmp_path):
 @pytest.mark.slow
 def test_train__a_loss_that_is_not_finite_stops_before_saving(tmp_path):
     root, work = data(SEG, tmp_path / 'data'), tmp_path / 'run'
+    options = [*LOADERS, 'default_hooks.checkpoint.interval=4', 'train_cfg.val_interval=4']
     with pytest.raises(FloatingPointError, match='the loss is nan at iteration 4'):
         main([SEG, '--data-root', root, '--work-dir', str(work), '--pretrained', 'random', '--iters', '4', '--img-size',
-              '64', '--lr', '1e20', '--cfg-options', *LOADERS, 'default_hooks.checkpoint.interval=4', 'train_cfg.val_interval=4'])  # fmt: skip
+              '64', '--lr', '1e20', '--cfg-options', *options])  # fmt: skip
     assert not list(work.glob('*.pth*'))
