@@ -1,6 +1,7 @@
 """Read a config file, with the options of the command line in it."""
 
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.launch_errors import UsageError, one_line
+from backbones.launch_keys import name_classes
 from backbones.launch_options import apply_options, slip_of
 
 # Read by mmengine beside the arguments of its Runner.
@@ -56,12 +58,23 @@ def open_config(
     # A config is code, so any exception may come out.
     except Exception as error:
         raise UsageError(f'config {path}: {type(error).__name__}: {one_line(error)}') from error
+    name_classes(cfg)
     _refuse_slips(cfg, path)
     _refuse_unread(cfg, options or {}, path)
     told = [*_tell_unread(cfg), *apply_options(cfg, options or {})]
     _drop_hooks(cfg)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
+    _check_work_dir(Path(cfg.work_dir))
     return cfg, told
+
+
+def _check_work_dir(path: Path) -> None:
+    """Refuse a place where no directory can be made."""
+    there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise UsageError(f'work_dir {path}: {there} is a file, and no directory')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f'work_dir {path}: you may not write into {there}')
 
 
 def require_keys(cfg: Config, keys: Sequence[str], path: str | Path) -> None:

@@ -35,39 +35,45 @@ def named_keys(cfg: Config) -> Iterator[None]:
         raise UsageError(
             f'{place}: {match.group(1)} takes no {match.group(2)}{_hint(match.group(2), taken)}'
         ) from error
+    except AssertionError as error:
+        if '`epoch_length` must be a positive integer' not in str(error):
+            raise
+        size = cfg.train_dataloader.get('batch_size')
+        raise UsageError(f'the training data do not make one batch of train_dataloader.batch_size={size}') from error
     except KeyError as error:
         match = UNREGISTERED.search(str(error))
-        place = match and next((path for path, node in _dicts(cfg) if node.get('type') == match.group(1)), None)
+        place = match and next((path for path, node in dicts_of(cfg) if node.get('type') == match.group(1)), None)
         if not match or place is None:
             raise
         name = match.group(1)
-        known = [other for registry in _registries(match.group(3)) for other in registry.module_dict]
+        known = [other for registry in registries(match.group(3)) for other in registry.module_dict]
         raise UsageError(f'{_join(place, "type")}: there is no {name}{_hint(name, known)}') from error
 
 
 def _place_of_key(cfg: Config, owner: str, key: str) -> str | None:
     """Dotted name of a key: in a dict of the class that refused it, else wherever there is one."""
-    found = [(path, node) for path, node in _dicts(cfg) if key in node]
+    found = [(path, node) for path, node in dicts_of(cfg) if key in node]
     exact = [path for path, node in found if str(node.get('type', '')).rpartition('.')[2] == owner]
     places = exact or [path for path, _ in found]
     return _join(places[0], key) if places else None
 
 
-def _dicts(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+def dicts_of(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
+    """Every dict in a config with its dotted name, those inside lists too."""
     if isinstance(node, Config):
         node = node._cfg_dict
     if isinstance(node, dict):
         yield path, node
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
     for key, value in entries:
-        yield from _dicts(value, _join(path, str(key)))
+        yield from dicts_of(value, _join(path, str(key)))
 
 
 def _join(path: str, key: str) -> str:
     return f'{path}.{key}' if path else key
 
 
-def _registries(name: str | None = None) -> Iterator[Registry]:
+def registries(name: str | None = None) -> Iterator[Registry]:
     """All registries of mmengine and of the packages built on it, or those of one name."""
     waiting = [entry for entry in vars(mmengine.registry).values() if isinstance(entry, Registry)]
     while waiting:
@@ -79,10 +85,21 @@ def _registries(name: str | None = None) -> Iterator[Registry]:
 
 def _arguments(owner: str) -> list[str]:
     """What a registered class takes."""
-    for registry in _registries():
+    for registry in registries():
         if owner in registry.module_dict:
             return list(inspect.signature(registry.module_dict[owner]).parameters)
     return []
+
+
+def name_classes(cfg: Config) -> None:
+    """Write registered classes by their names: a config in Python style has ``type=CocoDataset``, the class itself."""
+    for _, node in dicts_of(cfg):
+        kind = node.get('type')
+        if not isinstance(kind, type):
+            continue
+        scopes = [each.scope for each in registries() if each.module_dict.get(kind.__name__) is kind]
+        if scopes:
+            node['type'] = kind.__name__ if 'mmengine' in scopes else f'{scopes[0]}.{kind.__name__}'
 
 
 def _hint(name: str, known: list[str]) -> str:

@@ -41,6 +41,7 @@ def check_launcher(launcher: str) -> None:
             f'--launcher {launcher} needs {", ".join(absent)} in the environment: start with {command} '
             f'tools/train.py ... --launcher {launcher}'
         )
+    _check_numbers(launcher)
     local, devices = int(os.environ.get(LOCAL_RANK[launcher], 0)), torch.cuda.device_count()
     if 0 < devices <= local:
         raise UsageError(
@@ -52,6 +53,18 @@ def check_launcher(launcher: str) -> None:
 def process_count(launcher: str) -> int:
     """How many processes were started together, before they meet."""
     return 1 if launcher == 'none' else int(os.environ[SIZE[launcher]])
+
+
+def _check_numbers(launcher: str) -> None:
+    """Refuse ranks that are none: with one beyond their number the processes would wait for each other for ever."""
+    variables = STARTED_BY[launcher][0]
+    counted = [*variables[:2], LOCAL_RANK[launcher]]  # rank and number of processes come first
+    for name in counted:
+        if not os.environ.get(name, '0').isdecimal():
+            raise UsageError(f'{name}={os.environ[name]} in the environment is no number')
+    rank, size = (int(os.environ[name]) for name in variables[:2])
+    if rank >= max(size, 1):
+        raise UsageError(f'{variables[0]}={rank} in the environment, but {variables[1]}={size}: ranks count from 0')
 
 
 def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:

@@ -102,3 +102,35 @@ def test_open_config__directories_and_parts_of_configs(tmp_path):
     cfg = read_config(tmp_path / 'empty.py')
     with pytest.raises(UsageError, match='has no model, no train_cfg'):
         require_keys(cfg, ('model', 'train_cfg'), 'empty.py')
+
+
+def test_open_config__a_place_for_the_results(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(UsageError, match=r'work_dir .*file/deeper: .*file is a file, and no directory'):
+        read_config(MAE, work_dir=str(tmp_path / 'file/deeper'))
+    with pytest.raises(UsageError, match='is a file, and no directory'):
+        read_config(MAE, {'work_dir': str(tmp_path / 'file')})
+    assert read_config(MAE, work_dir=str(tmp_path / 'new/deeper')).work_dir == str(tmp_path / 'new/deeper')
+
+
+PYTHON_STYLE = """
+from mmdet.datasets import CocoDataset
+from mmengine.config import read_base
+from mmengine.optim import OptimWrapper
+from torch.optim import AdamW
+
+with read_base():
+    from .base import *
+
+train_dataloader = dict(dataset=dict(type=CocoDataset))
+optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type=AdamW, lr=1.0))
+"""
+
+
+def test_open_config__classes_of_python_configs_become_names(tmp_path):
+    (tmp_path / 'base.py').write_text('train_cfg = dict(max_iters=3)\n')
+    (tmp_path / 'mine.py').write_text(PYTHON_STYLE)
+    cfg = read_config(tmp_path / 'mine.py', {'optim_wrapper.optimizer.lr': 0.5})
+    assert cfg.train_dataloader.dataset.type == 'mmdet.CocoDataset'
+    assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.5))
+    assert cfg.train_cfg.max_iters == 3

@@ -40,3 +40,9 @@ def test_named_keys__other_errors_pass():
         with pytest.raises(type(error)) as found, named_keys(Config(CONFIG)):
             raise error
         assert found.value is error
+
+
+def test_named_keys__data_that_make_no_batch():
+    cfg = Config(dict(train_dataloader=dict(batch_size=32)))
+    with pytest.raises(UsageError, match=r'do not make one batch of train_dataloader\.batch_size=32'), named_keys(cfg):
+        raise AssertionError('`epoch_length` must be a positive integer, but got 0.')

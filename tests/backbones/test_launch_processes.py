@@ -134,3 +134,22 @@ def test_set_wrapper__processes_that_would_read_the_same(sharded):
     with pytest.raises(UsageError, match=r'train_dataloader\.sampler is None: every process would read the same'):
         set_wrapper(cfg, sharded)
     set_wrapper(config('none', train_dataloader=dict(sampler=None)))
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('RANK', 'x', 'RANK=x in the environment is no number'),
+        ('WORLD_SIZE', '-1', 'WORLD_SIZE=-1 in the environment is no number'),
+        ('LOCAL_RANK', 'first', 'LOCAL_RANK=first in the environment is no number'),
+        ('RANK', '2', 'RANK=2 in the environment, but WORLD_SIZE=2: ranks count from 0'),
+    ],
+)
+def test_check_launcher__ranks_that_are_none(name, value, message, monkeypatch):
+    for known in ('RANK', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.setenv(known, '0')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    check_launcher('pytorch')
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=message):
+        check_launcher('pytorch')

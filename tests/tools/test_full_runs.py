@@ -6,9 +6,10 @@ import os
 
 import pytest
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from backbones.launch_options import OptionsAction
 from backbones.vit import PlainViT
 from pretrain.frozen import Description
 from tests.datasets import make_folders
@@ -51,7 +52,7 @@ def test_recipe__by_protocol_and_variant(protocol, name):
 @pytest.mark.parametrize('protocol', TRAINED)
 def test_pool_options__the_model_pools_so(protocol, pool):
     parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action=OptionsAction)
     cfg = Config.fromfile(recipe(protocol, BEIT))
     cfg.merge_from_dict(parser.parse_args(['--cfg-options', *pool_options(protocol, pool)]).cfg_options)
     with torch.device('meta'):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 
 from backbones.launch_errors import exit_code
 from tests.conftest import ROOT
@@ -348,3 +349,35 @@ def test_as_json__what_json_has_no_number_for_is_null():
     from tools.test import as_json
 
     assert [as_json(value) for value in (1, 0.5, math.nan, math.inf, torch.tensor(2.0))] == [1.0, 0.5, None, None, 2.0]
+
+
+def test_train__published_names_and_other_channels_go_through_the_command(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    from backbones import PlainViT
+    from tools import train
+
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    folder, commit = tmp_path / 'hub/models--timm--vit_mine', '0123456789' * 4
+    (folder / 'snapshots' / commit).mkdir(parents=True)
+    (folder / 'refs').mkdir()
+    (folder / 'refs/main').write_text(commit)
+    vit = PlainViT('tiny', img_size=64, out_norm=True)
+    save_file(vit.state_dict(), folder / 'snapshots' / commit / 'model.safetensors')
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = {MAE!r}\nmodel = dict(encoder=dict(in_channels=4, init_cfg=dict(type='PretrainedViT', "
+        "checkpoint='lost.pth', channels='mean')))\n"
+    )
+    images = data(DET, tmp_path / 'data') + '/images/train'
+    cfg, told = prepared(train, str(tmp_path / 'mine.py'), '--data-root', images, '--pretrained', 'timm/vit_mine',
+                         '--cfg-options', *SMALL_MAE)  # fmt: skip
+    assert 'backbone starts from: timm/vit_mine' in told
+    assert cfg.model.encoder.init_cfg == dict(type='PretrainedViT', checkpoint='timm/vit_mine', channels='mean')
+    encoder = MODELS.build(cfg.model.encoder)
+    encoder.init_weights()
+    # As many channels of the mean, so that the sum over them stays.
+    found, kernel = encoder.patch_embed.proj.weight, vit.patch_embed.proj.weight
+    torch.testing.assert_close(found.sum(1), kernel.sum(1))
+    torch.testing.assert_close(found[:, 0], found[:, 3])
