@@ -1,6 +1,7 @@
 """Mask R-CNN on PlainViT-base with deconvolutions and FPN on four maps: the MAE paper has 50.3 box AP, 44.9 mask AP.
 
-python tools/train.py det_configs/mask_rcnn_vit_base.py --pretrained mae_pretrain_vit_base.pth --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_base.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained mae_pretrain_vit_base.pth
 For 64 images an iteration, such as 64 GPUs; windows and global blocks as in Li et al. (arXiv 2111.11429). Not theirs:
 lr and length (MIMDet's), layer decay with its preset (ViTDet's; decay_rate=1 is theirs) and decomposed positions.
 In 24 GB: --amp --batch-size 1 --accumulate 64 --norm LN2d --cfg-options model.backbone.act_checkpoint=True

@@ -1,6 +1,7 @@
 """As mask_rcnn_vit_base.py from BEiT, with its tables: Li et al. (arXiv 2111.11429) have 49.8 box AP, 44.4 mask AP.
 
-python tools/train.py det_configs/mask_rcnn_vit_base_beit.py --pretrained beit_base_patch16_224_pt22k.pth --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_base_beit.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained beit_base_patch16_224_pt22k.pth
 For 64 images an iteration, such as 64 GPUs; they start from a BEiT of ImageNet-1k, tune rate and drop path, and decay
 no layer's rate. Each global block holds a bias of 12 x 4096 x 4096: 0.8 GB in float32, 0.4 GB more in bf16.
 """

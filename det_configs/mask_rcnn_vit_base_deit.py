@@ -1,6 +1,7 @@
 """As mask_rcnn_vit_base.py from supervised weights: Li et al. (arXiv 2111.11429) have 47.9 box AP, 42.9 mask AP.
 
-python tools/train.py det_configs/mask_rcnn_vit_base_deit.py --pretrained deit_base_patch16_224-b5f2ef4d.pth --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_base_deit.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained deit_base_patch16_224-b5f2ef4d.pth
 For 64 images an iteration, such as 64 GPUs; they tune rate and drop path for each start, this is the one of MAE.
 """
 

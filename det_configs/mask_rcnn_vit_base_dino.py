@@ -1,6 +1,7 @@
 """As mask_rcnn_vit_base.py from DINO, to compare starts on equal terms; no paper reports it.
 
-python tools/train.py det_configs/mask_rcnn_vit_base_dino.py --pretrained dino_vitbase16_pretrain.pth --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_base_dino.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained dino_vitbase16_pretrain.pth
 For 64 images an iteration, such as 64 GPUs.
 """
 

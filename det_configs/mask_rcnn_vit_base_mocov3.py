@@ -1,6 +1,7 @@
 """As mask_rcnn_vit_base.py from MoCo v3: Li et al. (arXiv 2111.11429) have 47.9 box AP, 42.7 mask AP.
 
-python tools/train.py det_configs/mask_rcnn_vit_base_mocov3.py --pretrained vit-b-300ep.pth.tar --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_base_mocov3.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained vit-b-300ep.pth.tar
 For 64 images an iteration, such as 64 GPUs; they tune rate and drop path for each start, this is the one of MAE.
 """
 

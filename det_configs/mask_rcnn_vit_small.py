@@ -1,6 +1,7 @@
 """Mask R-CNN on PlainViT-small with deconvolutions and FPN on four maps, 1024 px; no published number.
 
-python tools/train.py det_configs/mask_rcnn_vit_small.py --pretrained work_dirs/mae_small/epoch_800.pth --amp
+torchrun --nproc_per_node 8 tools/train.py det_configs/mask_rcnn_vit_small.py --launcher pytorch --amp \
+    --batch-size 4 --accumulate 2 --pretrained work_dirs/mae_small/epoch_800.pth
 For 64 images an iteration, such as 64 GPUs of 16 GB; the recipe is that of mask_rcnn_vit_base.py.
 """
 

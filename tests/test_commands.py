@@ -5,6 +5,7 @@ exist and belong together.
 """
 
 import importlib
+import math
 import re
 import shlex
 from pathlib import Path
@@ -40,16 +41,16 @@ def commands_in(text):
     for line in [*joined.splitlines(), *inline]:
         match = START.match(line.strip())
         if match and '|' not in line:
-            yield match.group(1)
+            yield line.strip()[: match.start(1)], match.group(1)
 
 
 def collect():
-    found = {}
+    found: dict[str, Path] = {}
     for path in [*DOCS, *CONFIGS]:
         text = path.read_text()
         for command in commands_in(text if path.suffix == '.md' else (text.split('"""')[1] if '"""' in text else '')):
             found.setdefault(command, path.relative_to(ROOT))
-    return [pytest.param(command, id=f'{path}: {command[:60]}') for command, path in found.items()]
+    return [pytest.param(command, id=f'{path}: {command[1][:60]}') for command, path in found.items()]
 
 
 COMMANDS = collect()
@@ -78,7 +79,7 @@ def place(tmp_path_factory):
 
 def arguments_of(command):
     """Words of a command line without comments, alternatives and dots."""
-    command = re.sub(r'\s(#|\().*', '', command)
+    command = re.sub(r'\s(#|\().*', '', command[1])
     command = command.replace('[DIR ...]', 'DIR').replace('{mae,timm,transformers,mmpretrain,safetensors}', 'mae')
     tool, *words = [word for word in shlex.split(command) if word != '...']
     kind = words[0].partition('/')[0] if words else ''
@@ -112,11 +113,18 @@ LAUNCHED = dict(RANK='0', WORLD_SIZE='1', MASTER_ADDR='localhost', MASTER_PORT='
                 SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST='node0', SLURM_LOCALID='0')  # fmt: skip
 
 
+def processes_of(command):
+    """As many processes as torchrun is told to start."""
+    numbers = [int(number) for number in re.findall(r'--(?:nnodes|nproc_per_node)[ =](\d+)', command[0])]
+    size = str(math.prod(numbers))
+    return dict(WORLD_SIZE=size, SLURM_NTASKS=size)
+
+
 @pytest.mark.parametrize('command', COMMANDS)
 def test_command__parses_and_makes_a_config(command, place, monkeypatch):
     tool, words = arguments_of(command)
     monkeypatch.chdir(place)
-    for name, value in LAUNCHED.items():
+    for name, value in (LAUNCHED | processes_of(command)).items():
         monkeypatch.setenv(name, value)
     module = importlib.import_module(f'tools.{Path(tool).stem}')
     parse = getattr(module, 'parse_args', None) or getattr(module, 'parse', None)
@@ -188,5 +196,5 @@ def test_options__of_documents_lead_somewhere(path, shipped):
 
 def test_collect__finds_what_the_documents_show():
     assert len(COMMANDS) > 60
-    tools = {str(each.values[0]).split()[0] for each in COMMANDS}
+    tools = {each.values[0][1].split()[0] for each in COMMANDS}
     assert tools >= {f'tools/{name}.py' for name in ('train', 'test', 'evaluate', 'tokens', 'sweep', 'reconstruct')}
