@@ -89,9 +89,12 @@ def train_tokenizer(results: Results, budget: Budget) -> Command:
 
 def pretrain(results: Results, budget: Budget) -> Command:
     """Pretrain the ViT on the unlabelled scenes."""
-    options = ('--cfg-options', f'train_cfg.max_epochs={budget.epochs}')
+    options: tuple[str, ...] = ('--epochs', str(budget.epochs))
     if results.method.tokenizer:
-        options += (f'model.target.tokenizer={tokenizer_checkpoint(results, budget)}',)
+        options += (
+            '--cfg-options',
+            f'model.target.tokenizer={tokenizer_checkpoint(results, budget)}',
+        )
     return Command(results.method.name, learn(results, budget, results.method.config, results.pretraining, options))
 
 

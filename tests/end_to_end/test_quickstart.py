@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = {'mae': 11, 'beit': 12}
@@ -28,6 +29,10 @@ def test_quickstart__reports_both_tasks_and_continues_where_it_stopped(tmp_path,
     html = (tmp_path / 'report.html').read_text()
     rows = re.findall(rf'<td>(random weights|{title}-pretrained|gain)</td>((?:<td>[-+.\d]+</td>){{4}})', html)
     assert [name for name, _ in rows] == ['random weights', f'{title}-pretrained', 'gain']
+    # The rate was whole in between, and so the weights moved: a tenth of a percent of it would show nothing.
+    for run, rate in (('mask_rcnn', 1e-3), ('upernet', 3e-3)):
+        saved = torch.load(next((tmp_path / f'{run}_pretrained').glob('iter_*.pth')), weights_only=True)
+        assert max(saved['message_hub']['log_scalars']['train/lr']['log_history']) == pytest.approx(rate)
     # curves, reconstruction, five scenes of three detection and of four segmentation pictures
     assert html.count('src="data:image/') == 2 + 5 * 3 + 5 * 4
     assert not re.findall(r'src="(?!data:)', html)
