@@ -126,12 +126,23 @@ def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
 
 def _other_state(cfg: Config, content: dict[str, Any]) -> str:
     """How tensors of model or optimizer differ from those that the config makes, or nothing."""
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        model = MODELS.build(copy.deepcopy(cfg.model))
-        wrapper = copy.deepcopy(cfg.optim_wrapper)
+    wrapper = copy.deepcopy(cfg.optim_wrapper)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        model = _build(cfg)
+        if 'optimizer' not in wrapper:  # several
+            return _other_tensors(model, content['state_dict'])
         wrapper.optimizer.pop('fused', None)
         groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
     return _other_tensors(model, content['state_dict']) or _other_optimizer(groups, content['optimizer'])
+
+
+def _build(cfg: Config) -> nn.Module:
+    """The model without memory behind it, or with, where it looks at values while it is built."""
+    try:
+        with torch.device('meta'):
+            return MODELS.build(copy.deepcopy(cfg.model))
+    except (RuntimeError, NotImplementedError):
+        return MODELS.build(copy.deepcopy(cfg.model))
 
 
 def _other_tensors(model: nn.Module, saved: dict[str, Any]) -> str:

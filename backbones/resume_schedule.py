@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -26,6 +27,9 @@ class FollowConfig(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Called by the runner: optimizer and schedulers are built, the checkpoint is not yet loaded."""
+        self.follows = isinstance(runner.optim_wrapper, OptimWrapper)  # several optimizers go on as they are
+        if not self.follows:
+            return
         self.groups = [_settings(group) for group in runner.optim_wrapper.optimizer.param_groups]
         self.schedulers = [copy.deepcopy(scheduler.state_dict()) for scheduler in runner.param_schedulers or []]
 
@@ -38,6 +42,8 @@ class FollowConfig(Hook):
         if not runner.iter:
             return
         check_epoch_length(runner)
+        if not self.follows:
+            return
         changes = [*_changed_settings(self.groups, runner), *_changed_schedules(self.schedulers, runner)]
         if not changes:
             return

@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from backbones.data_sets import type_name
+
 # Arguments of schedulers that are points in time, and of hooks.
 POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
 HOOK_POINTS = ('begin', 'begin_iter', 'begin_epoch', 'switch_iter', 'switch_epoch')
@@ -22,7 +24,8 @@ def set_lr(cfg: Config, rate: float) -> list[str]:
     """Set the learning rate as the config counts it, that is, of ``auto_scale_lr.base_batch_size`` images.
 
     Raises:
-        ValueError: it is not positive, or the schedule has an absolute floor that is not below it.
+        ValueError: it is not positive, or the schedule has an absolute floor that is not below it; or there are several
+            optimizers.
     """
     if not rate > 0:
         raise ValueError(f'--lr {rate} is not above 0')
@@ -30,6 +33,8 @@ def set_lr(cfg: Config, rate: float) -> list[str]:
         floor = entry.get('eta_min') or 0
         if floor >= rate:
             raise ValueError(f'--lr {rate} is not above param_scheduler.{index}.eta_min={floor}, where it is to end')
+    if 'optimizer' not in cfg.optim_wrapper:
+        raise ValueError(f'--lr {rate}: this config has several optimizers, set each lr by --cfg-options')
     cfg.optim_wrapper.optimizer.lr = rate
     return [f'optim_wrapper.optimizer.lr = {rate}']
 
@@ -90,7 +95,7 @@ def set_accumulation(cfg: Config, count: int) -> list[str]:
     cfg.optim_wrapper.accumulative_counts = count
     told = [f'optim_wrapper.accumulative_counts = {count}']
     for hook in _hooks(cfg):
-        if hook.get('type') == 'EMAHook':
+        if kind(hook) == 'EMAHook':
             # An average over iterations would count the same weights several times.
             hook.interval = round(hook.get('interval', 1) * count / before)
     if not counts_iterations(cfg):
@@ -135,9 +140,16 @@ def accumulation(cfg: Config) -> int:
 
 
 def schedulers(cfg: Config) -> list[Any]:
-    """The entries of ``param_scheduler``: a list, one dict, or none."""
+    """The entries of ``param_scheduler``: a list, one dict, a dict of these for several optimizers, or none."""
     entries = cfg.get('param_scheduler') or []
+    if isinstance(entries, dict) and 'type' not in entries:
+        return [entry for value in entries.values() for entry in (value if isinstance(value, list) else [value])]
     return list(entries) if isinstance(entries, list | tuple) else [entries]
+
+
+def kind(entry: Any) -> str:
+    """Name of the class that an entry is of, without its scope; configs in Python style hold the class itself."""
+    return type_name(entry) if entry.get('type') else ''
 
 
 def _set_iterations(cfg: Config, total: int) -> float:
@@ -159,7 +171,7 @@ def _keep_warm_up(entries: list[Any], total: int) -> None:
     """Keep a warm-up that the short run has no share for as long as it must be, or make it none."""
     for index, entry in enumerate(entries):
         begin, end = entry.get('begin', 0), entry.get('end', total)
-        if entry.get('type') != 'LinearLR' or end - begin >= SHORTEST_WARM_UP:
+        if kind(entry) != 'LinearLR' or end - begin >= SHORTEST_WARM_UP:
             continue
         fits = begin + 2 * SHORTEST_WARM_UP <= total
         later = begin + SHORTEST_WARM_UP if fits else min(begin + 1, total)
@@ -227,9 +239,7 @@ def _shorten_logs(cfg: Config, total: int) -> None:
 def _checkpoint_hooks(cfg: Config) -> list[Any]:
     """Hooks that save in the unit of the loop."""
     unit = not counts_iterations(cfg)
-    return [
-        hook for hook in _hooks(cfg) if 'CheckpointHook' in hook.get('type', '') and hook.get('by_epoch', True) == unit
-    ]
+    return [hook for hook in _hooks(cfg) if 'CheckpointHook' in kind(hook) and hook.get('by_epoch', True) == unit]
 
 
 def _hooks(cfg: Config) -> Iterator[Any]:
@@ -241,7 +251,7 @@ def _told_length(cfg: Config, length: str) -> list[str]:
     train = cfg.train_cfg
     count, name = (train.max_iters, 'max_iters') if counts_iterations(cfg) else (train.max_epochs, 'max_epochs')
     points = [
-        f'{entry.get("type")} from {entry.get("begin", 0):g}'
+        f'{kind(entry)} from {entry.get("begin", 0):g}'
         + (f' to {entry["end"]:g}' if 'end' in entry else '')
         + (f', steps at {", ".join(f"{step:g}" for step in entry["milestones"])}' if 'milestones' in entry else '')
         for entry in schedulers(cfg)

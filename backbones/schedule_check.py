@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.launch import UsageError
-from backbones.schedule import SHORTEST_WARM_UP, counts_iterations, schedulers
+from backbones.schedule import SHORTEST_WARM_UP, counts_iterations, kind, schedulers
 
 FOR_EVER = 1e9  # mmengine's end of a scheduler that has none
 
@@ -41,7 +41,7 @@ def check_schedule(cfg: Config, epoch_length: int | None = None) -> list[str]:
         span = _span(cfg, entry, epoch_length)
         problem = span and _problem(entry, span)
         if problem:
-            raise UsageError(f'param_scheduler.{index} ({entry.type}) {problem}. {_way_out(cfg)}')
+            raise UsageError(f'param_scheduler.{index} ({kind(entry)}) {problem}. {_way_out(cfg)}')
     return _early_end(cfg, epoch_length)
 
 
@@ -91,9 +91,9 @@ def _keep_warm_up(entries: Any, epoch_length: int, total: int) -> None:
 
 def is_warm_up(entry: Any) -> bool:
     """Whether a scheduler only raises the rate."""
-    if 'Linear' in entry.type:
+    if 'Linear' in kind(entry):
         return entry.get('start_factor', 1 / 3) < entry.get('end_factor', 1.0)
-    return 'Constant' in entry.type and entry.get('factor', 1 / 3) < 1
+    return 'Constant' in kind(entry) and entry.get('factor', 1 / 3) < 1
 
 
 def _span(cfg: Config, entry: Any, epoch_length: int | None) -> Span | None:
@@ -147,7 +147,7 @@ def _early_end(cfg: Config, epoch_length: int | None) -> list[str]:
     Raises:
         UsageError: the floor is zero.
     """
-    spans = [(entry, _span(cfg, entry, epoch_length)) for entry in schedulers(cfg) if 'LR' in entry.type]
+    spans = [(entry, _span(cfg, entry, epoch_length)) for entry in schedulers(cfg) if 'LR' in kind(entry)]
     known = [(entry, span) for entry, span in spans if span is not None]
     if len(known) < len(spans) or not known:
         return []
@@ -165,9 +165,9 @@ def _early_end(cfg: Config, epoch_length: int | None) -> list[str]:
 
 def _floor(entry: Any) -> float:
     """Where a scheduler ends: 0 or something above."""
-    if 'Linear' in entry.type:
+    if 'Linear' in kind(entry):
         return entry.get('end_factor', 1.0)
-    if 'Cosine' in entry.type or 'Poly' in entry.type:
+    if 'Cosine' in kind(entry) or 'Poly' in kind(entry):
         return entry.get('eta_min') or entry.get('eta_min_ratio') or 0.0
     return 1.0
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -58,12 +59,13 @@ def describe(runner: Runner) -> list[str]:
     effective = runner.world_size * batch * count * repeats
     factors = f'{runner.world_size} processes x {batch} images x {count} iterations an update'
     factors += f' x {repeats} crops of an image' if repeats > 1 else ''
-    rate = max(group.get('initial_lr', group['lr']) for group in runner.optim_wrapper.optimizer.param_groups)
+    groups = runner.optim_wrapper.optimizer.param_groups if isinstance(runner.optim_wrapper, OptimWrapper) else []
+    rate = max((group.get('initial_lr', group['lr']) for group in groups), default=0.0)
     images = runner.world_size * batch * loop.max_iters
     epochs = loop.max_epochs if not counts_iterations(cfg) else images / max(1, len(loop.dataloader.dataset))
     scale = cfg.get('auto_scale_lr') or {}
     line = (
-        f'training: effective batch {effective} ({factors}), lr {rate:.4g}{_base(cfg, scale)}, '
+        f'training: effective batch {effective} ({factors}), {_told_rate(cfg, scale, rate)}, '
         f'{-(-loop.max_iters // count)} updates in {loop.max_iters} iterations, {epochs:.4g} epochs of the data, '
         f'ends after iteration {loop.max_iters}'
     )
@@ -76,15 +78,19 @@ def repeated(cfg: Any) -> int:
     return cfg.train_dataloader.dataset.get('repeats', 1) or 1
 
 
-def _base(cfg: Any, scale: dict) -> str:
+def _told_rate(cfg: Any, scale: dict, rate: float) -> str:
     base = scale.get('base_batch_size')
+    if 'optimizer' not in cfg.optim_wrapper:
+        return 'several optimizers'
     if base is None:
-        return ' (the config does not say for which batch)'
-    return f' ({cfg.optim_wrapper.optimizer.lr:.4g} for {base} images' + (', scaled)' if scale.get('enable') else ')')
+        return f'lr {rate:.4g} (the config does not say for which batch)'
+    return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {base} images' + (
+        ', scaled)' if scale.get('enable') else ')'
+    )
 
 
 def _warnings(cfg: Any, scale: dict, rate: float, batch: int) -> list[str]:
-    base, asked = scale.get('base_batch_size'), cfg.optim_wrapper.optimizer.get('lr')
+    base, asked = scale.get('base_batch_size'), (cfg.optim_wrapper.get('optimizer') or {}).get('lr')
     if base is None or not asked:
         return []
     if not scale.get('enable') and batch != base:

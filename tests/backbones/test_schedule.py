@@ -173,6 +173,7 @@ def test_set_batch_size_and_lr():
         (lambda cfg: set_lr(cfg, 0.0), '--lr 0.0 is not above 0'),
         (lambda cfg: set_lr(cfg, float('nan')), '--lr nan is not above 0'),
         (lambda cfg: set_iters(read(MAE), 9), '--iters 9: this config counts epochs, give --epochs'),
+        (lambda cfg: set_lr(Config(dict(optim_wrapper=dict(a=1, b=2))), 0.1), 'this config has several optimizers'),
         (lambda cfg: set_lr(read('beit_base.py'), 1e-6), 'is not above param_scheduler.1.eta_min=1e-05'),
     ],
 )

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import LinearLR
 from mmengine.runner import Runner
 
 from backbones.launch import UsageError, read_config
@@ -95,6 +96,13 @@ def test_check_schedule__legal_forms():
     # A linear decay is no warm-up.
     cfg.param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=1.0, end_factor=0.0)]
     assert check_schedule(cfg) == []
+    # Classes in place of names, scopes, and a schedule for each of several optimizers.
+    cfg.param_scheduler = dict(generator=[dict(type=LinearLR, by_epoch=False, end=100)],
+                               critic=dict(type='mmengine.PolyLR', by_epoch=False, begin=100))  # fmt: skip
+    assert check_schedule(cfg) == []
+    cfg.param_scheduler.generator[0].end = 1
+    with pytest.raises(UsageError, match=r'\(LinearLR\) warms up for one of 2000 iterations'):
+        check_schedule(cfg)
     cfg.train_cfg = None
     assert check_schedule(cfg) == []
 
