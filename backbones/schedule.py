@@ -1,11 +1,11 @@
 """Length, batch and rate of a training, each set in every place of a config that it concerns."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
 
-from backbones.data_sets import type_name
+from backbones.schedule_parts import accumulation, checkpoint_hooks, counts_iterations, hooks_of, kind, schedulers
 
 # Arguments of schedulers that are points in time, and of hooks.
 POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
@@ -94,7 +94,7 @@ def set_accumulation(cfg: Config, count: int) -> list[str]:
     before = accumulation(cfg)
     cfg.optim_wrapper.accumulative_counts = count
     told = [f'optim_wrapper.accumulative_counts = {count}']
-    for hook in _hooks(cfg):
+    for hook in hooks_of(cfg):
         if kind(hook) == 'EMAHook':
             # An average over iterations would count the same weights several times.
             hook.interval = round(hook.get('interval', 1) * count / before)
@@ -105,7 +105,7 @@ def set_accumulation(cfg: Config, count: int) -> list[str]:
     for name in ('val_interval', 'val_begin'):
         if name in cfg.train_cfg:
             cfg.train_cfg[name] = round(cfg.train_cfg[name] * factor)
-    for hook in _checkpoint_hooks(cfg):
+    for hook in checkpoint_hooks(cfg):
         hook.interval = -(-hook.get('interval', -1) // count) * count
     return [*told, *_told_length(cfg, f'{updates:g} updates')]
 
@@ -114,42 +114,12 @@ def save_before_validation(cfg: Config) -> list[str]:
     """Save at least as often as the config validates, so that a validation that fails loses nothing."""
     every = (cfg.get('train_cfg') or {}).get('val_interval')
     told = []
-    for hook in _checkpoint_hooks(cfg) if every and cfg.get('val_dataloader') else ():
+    for hook in checkpoint_hooks(cfg) if every and cfg.get('val_dataloader') else ():
         if hook.get('interval', -1) > every:
             hook.interval = every
             unit = 'iterations' if counts_iterations(cfg) else 'epochs'
             told.append(f'a checkpoint every {every} {unit}, before each validation')
     return told
-
-
-def counts_iterations(cfg: Config) -> bool:
-    """Whether the loop counts iterations, not epochs.
-
-    Raises:
-        ValueError: it counts neither.
-    """
-    train = cfg.get('train_cfg') or {}
-    if train.get('max_iters') is None and train.get('max_epochs') is None:
-        raise ValueError('train_cfg has neither max_iters nor max_epochs')
-    return train.get('max_iters') is not None
-
-
-def accumulation(cfg: Config) -> int:
-    """Iterations for each update of the weights."""
-    return cfg.optim_wrapper.get('accumulative_counts', 1)
-
-
-def schedulers(cfg: Config) -> list[Any]:
-    """The entries of ``param_scheduler``: a list, one dict, a dict of these for several optimizers, or none."""
-    entries = cfg.get('param_scheduler') or []
-    if isinstance(entries, dict) and 'type' not in entries:
-        return [entry for value in entries.values() for entry in (value if isinstance(value, list) else [value])]
-    return list(entries) if isinstance(entries, list | tuple) else [entries]
-
-
-def kind(entry: Any) -> str:
-    """Name of the class that an entry is of, without its scope; configs in Python style hold the class itself."""
-    return type_name(entry) if entry.get('type') else ''
 
 
 def _set_iterations(cfg: Config, total: int) -> float:
@@ -203,7 +173,7 @@ def _scaled(point: float, factor: float, whole: bool) -> float:
 
 def _rescale_hooks(cfg: Config, factor: float) -> None:
     """Points in time that hooks know follow the length."""
-    for hook in _hooks(cfg):
+    for hook in hooks_of(cfg):
         for name in [*HOOK_POINTS, *(key for key in hook if key.endswith('_iters'))]:
             if isinstance(hook.get(name), int):
                 hook[name] = int(_scaled(hook[name], factor, whole=True))
@@ -220,7 +190,7 @@ def _fit_intervals(cfg: Config, factor: float, total: int) -> None:
             (int(_scaled(begin, factor, whole=True)), _interval(interval, factor, total))
             for begin, interval in train.dynamic_intervals
         ]
-    for hook in _checkpoint_hooks(cfg):
+    for hook in checkpoint_hooks(cfg):
         hook.interval = _interval(hook.get('interval', -1), factor, total)
 
 
@@ -234,17 +204,6 @@ def _shorten_logs(cfg: Config, total: int) -> None:
     logger = (cfg.get('default_hooks') or {}).get('logger')
     if logger is not None:
         logger.interval = min(logger.get('interval', 10), max(1, total // 10))
-
-
-def _checkpoint_hooks(cfg: Config) -> list[Any]:
-    """Hooks that save in the unit of the loop."""
-    unit = not counts_iterations(cfg)
-    return [hook for hook in _hooks(cfg) if 'CheckpointHook' in kind(hook) and hook.get('by_epoch', True) == unit]
-
-
-def _hooks(cfg: Config) -> Iterator[Any]:
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    return (hook for hook in hooks if isinstance(hook, dict))
 
 
 def _told_length(cfg: Config, length: str) -> list[str]:

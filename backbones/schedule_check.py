@@ -6,7 +6,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.launch import UsageError
-from backbones.schedule import SHORTEST_WARM_UP, counts_iterations, kind, schedulers
+from backbones.schedule import SHORTEST_WARM_UP
+from backbones.schedule_parts import counts_iterations, kind, schedulers
 
 FOR_EVER = 1e9  # mmengine's end of a scheduler that has none
 

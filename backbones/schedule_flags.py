@@ -8,7 +8,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from backbones.launch import UsageError
 from backbones.launch_processes import process_count
 from backbones.schedule import (
-    counts_iterations,
     save_before_validation,
     set_accumulation,
     set_batch_size,
@@ -16,6 +15,7 @@ from backbones.schedule import (
     set_iters,
     set_lr,
 )
+from backbones.schedule_parts import counts_iterations
 
 
 def add_schedule_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from backbones.schedule import accumulation, counts_iterations
+from backbones.schedule_parts import accumulation, counts_iterations
 
 
 @HOOKS.register_module()
