@@ -187,6 +187,11 @@ def damaged(place, name):
     path, content = place / f'{name}.pth', saved(place / 'half/epoch_2.pth')
     if name == 'cut':
         path.write_bytes((place / 'half/epoch_2.pth').read_bytes()[:20000])
+    elif name == 'flipped':
+        whole = bytearray((place / 'half/epoch_2.pth').read_bytes())
+        weight = content['state_dict']['encoder.blocks.0.attn.qkv.weight'].numpy().tobytes()
+        whole[whole.index(weight) + 100] ^= 64
+        path.write_bytes(whole)
     elif name == 'encoder':
         torch.save(content['state_dict'], path)
     elif name == 'weights':
@@ -196,7 +201,7 @@ def damaged(place, name):
     return path
 
 
-@pytest.mark.parametrize('name', ['cut', 'encoder', 'weights', 'empty'])
+@pytest.mark.parametrize('name', ['cut', 'flipped', 'encoder', 'weights', 'empty'])
 def test_resume__files_that_no_training_can_go_on_from(place, name):
     with pytest.raises(UsageError, match=f'{name}.pth') as error:
         prepare(parse_args(command(place, 'half', '--resume', str(damaged(place, name)))))
