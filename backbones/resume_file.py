@@ -19,7 +19,7 @@ from backbones.launch_errors import UsageError
 from backbones.resume_schedule import plain
 
 POINTER = 'last_checkpoint'
-SAVED = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
+SAVED = re.compile(r'(epoch|iter)_(\d+)\.pth')
 # What mmengine needs to go on.
 PARTS = ('meta', 'state_dict', 'message_hub', 'optimizer')
 # Of a model: changes what it computes, though every tensor keeps its shape.
@@ -38,7 +38,7 @@ def find_latest(work_dir: str | Path) -> Path | None:
     folder, pointer = Path(work_dir), Path(work_dir) / POINTER
     text = pointer.read_text().strip() if pointer.is_file() else ''
     named = Path(text) if text else None
-    furthest = max(_numbered(folder), default=(0, None))[1]
+    furthest = _furthest(folder)
     candidates = (named and folder / named.name, furthest, named)
     found = next((candidate for candidate in candidates if candidate and candidate.is_file()), None)
     if found is None and named:
@@ -49,11 +49,15 @@ def find_latest(work_dir: str | Path) -> Path | None:
     return found
 
 
-def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
+def _furthest(folder: Path) -> Path | None:
+    """The highest number; of epochs and iterations, which cannot be compared, the one written later."""
+    kinds: dict[str, list[tuple[int, Path]]] = {}
     for path in folder.glob('*.pth'):
         match = SAVED.fullmatch(path.name)
         if match:
-            yield int(match[1]), path
+            kinds.setdefault(match[1], []).append((int(match[2]), path))
+    best = [max(found)[1] for found in kinds.values()]
+    return max(best, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:

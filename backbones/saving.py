@@ -168,6 +168,11 @@ class SaveOnSignal(Hook):
         save(runner.work_dir, name, meta=meta, by_epoch=False)
         if is_main_process():
             write_pointer(runner.work_dir, os.path.join(runner.work_dir, name))
+            if all(hook.by_epoch for hook in runner.hooks if isinstance(hook, CheckpointHook)):
+                # The others of this name are of earlier stops.
+                for path in Path(runner.work_dir).glob('iter_*.pth'):
+                    if path.name != name:
+                        path.unlink()
 
     def _is_told(self, runner: Runner) -> bool:
         if get_world_size() == 1:

@@ -46,12 +46,14 @@ def stopped(work_dir):
 
 
 def test_save_on_signal__both_processes_stop_where_one_is_told(tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run/iter_4.pth').touch()  # of an earlier stop
     found = in_two(tmp_path, stopped, tmp_path / 'run')
     # They look every ten updates, and both save the same one.
     assert found == [(128 + signal.SIGUSR1, 9)] * 2
     assert find_latest(tmp_path / 'run').name == 'iter_10.pth'
     assert torch.load(tmp_path / 'run/iter_10.pth', weights_only=True)['meta']['iter'] == 10
-    assert not list((tmp_path / 'run').glob('*.part'))
+    assert [path.name for path in (tmp_path / 'run').glob('*.pth*')] == ['iter_10.pth']
 
 
 class Best:

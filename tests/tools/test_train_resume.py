@@ -227,6 +227,13 @@ def test_find_latest__moved_cleaned_and_torn_directories(tmp_path):
         assert find_latest(tmp_path).name == 'epoch_10.pth'
     pointer.unlink()
     assert find_latest(tmp_path).name == 'epoch_10.pth'
+    # Of a stop inside an epoch, long ago.
+    (tmp_path / 'iter_500.pth').touch()
+    os.utime(tmp_path / 'iter_500.pth', (1, 1))
+    assert find_latest(tmp_path).name == 'epoch_10.pth'
+    os.utime(tmp_path / 'iter_500.pth')
+    os.utime(tmp_path / 'epoch_10.pth', (1, 1))
+    assert find_latest(tmp_path).name == 'iter_500.pth'
 
 
 def test_find_latest__a_copied_directory_goes_on_by_itself(tmp_path):
