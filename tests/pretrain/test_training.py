@@ -34,6 +34,8 @@ def config(images, work_dir, epochs, **changes):
             'train_dataloader.dataset.crop_size': 32,
             'train_dataloader.dataset.data_root': [str(images)],
             'train_dataloader.batch_size': 4,
+            # The last batch has two images.
+            'train_dataloader.drop_last': False,
             'train_dataloader.num_workers': 2,
             'train_cfg.max_epochs': epochs,
             'param_scheduler.0.end': 1,
