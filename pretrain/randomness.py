@@ -3,6 +3,7 @@
 import os
 
 import cv2
+import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.registry import FUNCTIONS
@@ -20,6 +21,8 @@ def seed_step() -> None:
     So processes draw different numbers, and a resumed run those of an uninterrupted one, whatever hooks a config has.
     Models call it where their loss begins; outside of a Runner's training the generators stay as they are.
     """
+    if torch.compiler.is_compiling():  # in a graph, which holds no seeds; `CompileParts` leaves this outside
+        return
     hub = MessageHub.get_current_instance()
     seed, step = hub.get_info('seed'), hub.get_info('iter')
     if hub.get_info('loop_stage') != 'train' or seed is None or step is None:
