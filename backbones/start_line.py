@@ -70,7 +70,7 @@ def describe(runner: Runner) -> list[str]:
         f'ends after iteration {loop.max_iters}'
     )
     line += f'; {runner.iter} of them are done' if runner.iter else ''
-    return [line, *_warnings(cfg, scale, rate, effective)]
+    return [line, *_warnings(cfg, scale, rate, effective // repeats if scale.get('enable') else effective)]
 
 
 def repeated(cfg: Any) -> int:
