@@ -78,15 +78,30 @@ def repeated(cfg: Any) -> int:
     return cfg.train_dataloader.dataset.get('repeats', 1) or 1
 
 
+def count_repeats(cfg: Any) -> list[str]:
+    """Let the scaled lr count the crops of each image, as it counts images, processes and accumulation.
+
+    Returns:
+        a line that says so, if there are several.
+    """
+    repeats, scale = repeated(cfg), cfg.get('auto_scale_lr') or {}
+    if repeats == 1 or not scale.get('enable') or not scale.get('base_batch_size'):
+        return []
+    scale['base_batch_size'] /= repeats
+    return [f'the lr counts {repeats} crops of each image']
+
+
 def _told_rate(cfg: Any, scale: dict, rate: float) -> str:
     base = scale.get('base_batch_size')
     if 'optimizer' not in cfg.optim_wrapper:
         return 'several optimizers'
     if base is None:
         return f'lr {rate:.4g} (the config does not say for which batch)'
-    return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {base} images' + (
-        ', scaled)' if scale.get('enable') else ')'
-    )
+    if not scale.get('enable'):
+        return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {base} images)'
+    # `count_repeats` has divided it.
+    crops = base * repeated(cfg)
+    return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {crops:g} images, scaled)'
 
 
 def _warnings(cfg: Any, scale: dict, rate: float, batch: int) -> list[str]:

@@ -27,7 +27,7 @@ class UnlabelledImages(Dataset):
         color_jitter: of these.
         repeats: views of each decoded image, with crops and masks of their own: decoding is paid once for all. They lie
             on an axis of their own, which ``collate_fn=dict(type='flatten_repeats')`` joins with the batch's, so that
-            a step sees ``batch_size * repeats`` views; scale the lr accordingly.
+            a step sees ``batch_size * repeats`` views. tools/train.py counts them in a scaled lr.
         token_size: side in pixels, or (height, width), of the second view of the crop for an image tokenizer:
             patches of the crop times the tokenizer's stride, 112 for 224 pixels in patches of 16.
 

@@ -36,7 +36,7 @@ from backbones.resume_schedule import FollowConfig
 from backbones.saving import SaveOnSignal
 from backbones.schedule_check import check_built, check_schedule
 from backbones.schedule_flags import add_schedule_flags, set_schedule
-from backbones.start_line import StartLine
+from backbones.start_line import StartLine, count_repeats
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -126,6 +126,7 @@ STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
     'the check of the data': lambda cfg, args: check_data(cfg),
     'the size': set_model,
     'the schedule': set_schedule,
+    'the repeats': lambda cfg, args: count_repeats(cfg),
     '--seed': set_seed,
     '--amp': set_precision,
     '--compile': lambda cfg, args: [set_compile(cfg)] if args.compile else [],
