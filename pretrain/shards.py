@@ -1,122 +1,49 @@
 """Image sets packed in tar files, for network and object storage, which is slow with many small files.
 
-The format is that of the ``webdataset`` package (pip install 'dense-mae[shards]'): plain tar files, here beside an
-``index.json`` that tells how many images each holds.
+Beside the tar files lies an index that tells where each image begins. So any of them is read by itself, and loaders,
+samplers, epochs and resumed runs are those of an image set in a directory. The files are read through fsspec: a
+directory, or an address such as ``https://HOST/PATH`` or ``s3://BUCKET/PATH``, with the package that fsspec names.
 """
 
-import itertools
+import io
 import json
 import os
-import random
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import ModuleType
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
+import fsspec
+import numpy as np
 import torch
-from mmengine.dist import get_dist_info
 from mmengine.registry import DATASETS
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
-from pretrain.images import IMAGE_SUFFIXES, find_images
+from pretrain.shards_write import INDEX, PLACES
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
 
-INDEX = 'index.json'
-
-
-def webdataset() -> ModuleType:
-    """The package that reads and writes shards.
-
-    Raises:
-        ImportError: it is not installed; says how to.
-    """
-    try:
-        import webdataset as package
-    except ImportError as error:
-        raise ImportError("shards need the webdataset package: pip install 'dense-mae[shards]'") from error
-    return package
-
-
-def write_shards(roots: str | Sequence[str], out: str | Path, images_per_shard: int = 1000) -> list[dict]:
-    """Pack the images under some directories into tar files, in random order, bytes as they are.
-
-    Args:
-        roots: a directory, or several.
-        out: directory for the shards and their index.
-        images_per_shard: images in each but the last.
-
-    Returns:
-        the index: ``name`` and ``images`` of each shard.
-
-    Raises:
-        ValueError: a directory holds no image, or ``out`` has shards already, or ``images_per_shard`` is below 1.
-    """
-    if images_per_shard < 1:
-        raise ValueError(f'images_per_shard={images_per_shard} is below 1')
-    folder, package = Path(out), webdataset()
-    if (folder / INDEX).exists():
-        raise ValueError(f'{folder} has an {INDEX} already: choose another directory')
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = find_images(roots)
-    # Each shard is then a sample of all images.
-    random.Random(0).shuffle(paths)
-    index = []
-    for start in range(0, len(paths), images_per_shard):
-        part, name = paths[start : start + images_per_shard], f'{start // images_per_shard:06d}.tar'
-        with package.TarWriter(str(folder / name)) as writer:
-            for number, path in enumerate(part, start):
-                suffix = Path(path).suffix.lower().lstrip('.')
-                writer.write({'__key__': f'{number:09d}', suffix: Path(path).read_bytes()})
-        index.append({'name': name, 'images': len(part)})
-    # Last: an unfinished set has no index and is not taken for one.
-    (folder / INDEX).write_text(json.dumps({'shards': index}, indent=1))
-    return index
-
-
-def read_index(root: str) -> list[dict]:
-    """Read the index of a set of shards.
-
-    Args:
-        root: directory, or address that the webdataset package opens.
-
-    Raises:
-        ValueError: there is none, or it is none of ours.
-    """
-    try:
-        with webdataset().gopen(f'{root}/{INDEX}') as file:
-            shards = json.loads(file.read())['shards']
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f'{root} has no {INDEX} of shards ({error}): write them with `python tools/shards.py DIR OUT`'
-        ) from error
-    if not shards:
-        raise ValueError(f'{root}/{INDEX} lists no shards')
-    return shards
+AGAIN = 'write it with `python tools/shards.py DIR OUT`'
 
 
 @DATASETS.register_module()
-class ShardedImages(IterableDataset):
-    """Unlabelled images out of shards, read as a stream: each process and worker has shards of its own.
+class ShardedImages(Dataset):
+    """Unlabelled images out of shards; in a config it takes the place of `pretrain.data.UnlabelledImages`.
 
-    Every epoch shuffles the shards of a worker, and their images in a buffer. All workers give equally many images, so
-    that no process waits for another at the end: where shards are uneven, a few images come twice or not at all in an
-    epoch. Randomness follows PyTorch's, so that a resumed run goes on as an uninterrupted one. In a config it takes
-    the place of `UnlabelledImages`, with ``train_dataloader.sampler=None``.
+    The images of a batch are fetched together. One that cannot be read is named in a warning, and the next one takes
+    its place.
 
     Args:
-        data_root: directory of shards, or an address such as ``https://HOST/PATH`` or ``s3://BUCKET/PATH``.
-        crop_size: see `UnlabelledImages`, as the next four.
+        data_root: directory of shards, or their address.
+        crop_size: see `pretrain.data.UnlabelledImages`, as the next five.
         crop_scale: of these.
         crop: of these.
         color_jitter: of these.
         token_size: of these.
-        buffer: images among which each next one is drawn.
+        repeats: of these.
 
     Raises:
-        ImportError: webdataset is not installed.
-        ValueError: there is no index, or a value is unknown or out of its range.
+        ValueError: there is no index, or a shard is not what it tells, or a value is unknown or out of its range.
     """
 
     # mmengine hands it to the visualizer; there are no classes here.
@@ -130,48 +57,111 @@ class ShardedImages(IterableDataset):
         crop: str = 'random',
         color_jitter: float = 0.0,
         token_size: int | tuple[int, int] | None = None,
-        buffer: int = 1000,
+        repeats: int = 1,
     ) -> None:
+        if repeats < 1:
+            raise ValueError(f'repeats={repeats} is below 1')
+        self.repeats = repeats
         self.root = os.fspath(data_root).rstrip('/')
-        self.shards = read_index(self.root)
+        self.names, self.places = read_index(self.root)
         token_pair = None if token_size is None else pair(token_size)
         self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
-        self.buffer = buffer
 
     def __len__(self) -> int:
-        """Images of this process in an epoch: the same in every process."""
-        return sum(shard['images'] for shard in self.shards) // get_dist_info()[1]
+        return len(self.places)
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Give the views of this worker's images, see `UnlabelledImages`.
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Read one image and draw its views, see `pretrain.data.UnlabelledImages`.
 
         Raises:
-            ValueError: there are fewer shards than workers of all processes.
+            ValueError: not a single image can be read.
         """
-        rank, processes = get_dist_info()
-        info = get_worker_info()
-        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        mine = self.shards[rank + processes * worker :: processes * workers]
-        if not mine:
-            raise ValueError(
-                f'{self.root} has {len(self.shards)} shards for {processes} processes of {workers} workers: '
-                'use fewer workers, or write smaller shards'
-            )
-        quota = len(self) // workers + (worker < len(self) % workers)
-        for suffix, content in itertools.islice(self._samples(mine), quota):
-            with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-                file.write(content)
-                file.flush()
-                yield self.make_views.from_file(file.name)
+        return self.__getitems__([index])[0]
 
-    def _samples(self, shards: list[dict]) -> Iterator[tuple[str, bytes]]:
-        """Suffix and bytes of the images of shards, over and over."""
-        package = webdataset()
-        draw = random.Random(int(torch.randint(2**62, ())))
-        while True:
-            names = [f'{self.root}/{shard["name"]}' for shard in draw.sample(shards, len(shards))]
-            stream = package.WebDataset(
-                names, shardshuffle=False, nodesplitter=None, workersplitter=None, handler=package.warn_and_continue
-            ).shuffle(self.buffer, rng=draw)
-            for sample in stream:
-                yield from ((f'.{name}', value) for name, value in sample.items() if f'.{name}' in IMAGE_SUFFIXES)
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+        """The images of a batch, see `__getitem__`; loaders of PyTorch ask for them so."""
+        return [self._views(index, content) for index, content in zip(indices, self._fetch(indices), strict=True)]
+
+    def _views(self, index: int, content: bytes | Exception) -> dict[str, Tensor]:
+        for step in range(len(self)):
+            place = (index + step) % len(self)
+            try:
+                return self._draw(content if step == 0 else self._fetch([place])[0], place)
+            except ValueError as error:
+                warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
+        raise ValueError(f'none of the {len(self)} images in {self.root} can be read')
+
+    def _draw(self, content: bytes | Exception, place: int) -> dict[str, Tensor]:
+        shard, _, length = self.places[place].tolist()
+        name = f'image {place:09d} in {self.root}/{self.names[shard]}'
+        if isinstance(content, Exception):
+            raise ValueError(f'{name} cannot be read: {content}') from content
+        if len(content) != length:
+            # A server that knows of no ranges sends the whole file.
+            raise ValueError(f'{name} cannot be read: {len(content)} bytes came in place of {length}')
+        if self.repeats == 1:
+            return self.make_views.from_bytes(content, name)
+        image = self.make_views.whole(content, name)
+        return torch.utils.data.default_collate([self.make_views(image) for _ in range(self.repeats)])
+
+    def _fetch(self, indices: Sequence[int]) -> list[bytes | Exception]:
+        """Bytes of images, or what went wrong with one."""
+        # Opened anew in each worker: connections do not survive a fork. fsspec keeps it for the next time.
+        files, root = fsspec.core.url_to_fs(self.root)
+        shards, starts, lengths = self.places[indices].T.tolist()
+        ends = [start + length for start, length in zip(starts, lengths, strict=True)]
+        return files.cat_ranges([f'{root}/{self.names[shard]}' for shard in shards], starts, ends, on_error='return')
+
+
+def read_index(root: str) -> tuple[list[str], np.ndarray]:
+    """Read the index of a set of shards.
+
+    Args:
+        root: directory, or address.
+
+    Returns:
+        names of the shards; int64 (images, 3): number of the shard, first byte in it, bytes of each image.
+
+    Raises:
+        ValueError: there is none, or it is none of ours, or the shards are not those it tells of.
+    """
+    try:
+        files, folder = fsspec.core.url_to_fs(root)
+        shards = json.loads(files.cat_file(f'{folder}/{INDEX}'))['shards']
+        names, images, sizes = ([each[key] for each in shards] for key in ('name', 'images', 'bytes'))
+        places = np.load(io.BytesIO(files.cat_file(f'{folder}/{PLACES}')), allow_pickle=False)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, ImportError) as error:
+        raise ValueError(f'{root} has no {INDEX} of shards, or an older one ({_told(error)}): {AGAIN}') from error
+    if not _fits(names, images, sizes, places):
+        raise ValueError(f'{root}: {INDEX} and {PLACES} do not go together, or are damaged: {AGAIN}')
+    for name, size in zip(names, sizes, strict=True):
+        _check_shard(files, f'{folder}/{name}', size)
+    return names, places
+
+
+def _fits(names: list[Any], images: list[Any], sizes: list[Any], places: np.ndarray) -> bool:
+    whole = all(type(number) is int and number > 0 for number in (*images, *sizes))
+    plain = all(isinstance(name, str) and os.path.basename(name) == name and '\\' not in name for name in names)
+    if not (names and whole and plain) or places.dtype != np.int64 or places.shape != (sum(images), 3):
+        return False
+    shard, start, length = places.T
+    inside = (start >= 0) & (length >= 0)
+    return bool(
+        np.array_equal(shard, np.repeat(np.arange(len(names)), images))
+        and inside.all()
+        and (start + length <= np.array(sizes)[shard]).all()
+    )
+
+
+def _check_shard(files: Any, path: str, size: int) -> None:
+    """Refuse a shard that is absent or of another size than it was written with."""
+    try:
+        found = files.size(path)
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read: {_told(error)}') from error
+    if found not in (size, None):
+        raise ValueError(f'{path} has {found} bytes in place of {size}: it was cut short or changed; copy it again')
+
+
+def _told(error: BaseException) -> str:
+    return f'{type(error).__name__}: {error}'.splitlines()[0]

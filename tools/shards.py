@@ -2,14 +2,14 @@
 
 python tools/shards.py DIR [DIR ...] OUT [--images 1000]
 python tools/train.py pretrain/configs/mae_base.py --cfg-options train_dataloader.dataset.type=ShardedImages \\
-    train_dataloader.dataset.data_root=OUT train_dataloader.sampler=None
+    train_dataloader.dataset.data_root=OUT
 """
 
 import sys
 from collections.abc import Sequence
 
 from backbones.launch import Parser, above_zero, command
-from pretrain.shards import write_shards
+from pretrain.shards_write import write_shards
 
 
 @command
