@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
+from backbones.openmmlab.repairs_sharded import whole
 from tests.conftest import ROOT
 from tests.two_processes import in_two
 from tools.train import main as train
@@ -25,7 +26,9 @@ class LeaveWeights(Hook):
         losses = runner.message_hub.get_scalar('train/loss').data[0].tolist()
         averages = [hook.ema_model.module for hook in runner.hooks if hasattr(hook, 'ema_model')]
         models = [runner.model.module, *averages]
-        LEFT.append((losses, [{name: value.clone() for name, value in model.state_dict().items()} for model in models]))
+        LEFT.append(
+            (losses, [{name: whole(value).clone() for name, value in model.state_dict().items()} for model in models])
+        )
 
 
 def draw_images(folder, count=16):
@@ -36,13 +39,13 @@ def draw_images(folder, count=16):
         Image.fromarray(rng.integers(0, 256, (48, 56, 3), dtype=np.uint8)).save(place)
 
 
-def trained(config, data, work_dir, *options):
+def trained(config, data, work_dir, *options, flags=()):
     """Losses and weights of this process after two epochs."""
     LEFT.clear()
     train(
         [
             *(str(ROOT / f'pretrain/configs/{config}.py'), '--data-root', str(data), '--work-dir', str(work_dir)),
-            *('--launcher', 'pytorch', '--pretrained', 'random'),
+            *('--launcher', 'pytorch', '--pretrained', 'random', *flags),
             *('--cfg-options', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0'),
             *('train_cfg.max_epochs=2', 'custom_hooks=[dict(type="LeaveWeights")]', *options),
         ]
@@ -89,3 +92,23 @@ def test_two__statistics_of_batch_norm_agree_and_are_saved(tmp_path):
         assert first[name].any()
     saved = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=False)['state_dict']
     assert all(torch.equal(first[name], saved[name]) for name in first)
+
+
+def sharded(*args):
+    return trained(*args, flags=('--sharded', '--amp'))
+
+
+@pytest.mark.skipif(not hasattr(torch.cpu.Stream, 'record_event'), reason='a torch that shards on CPUs')
+def test_two__sharded_in_bf16_with_clipping(tmp_path):
+    """The norm of the gradients reaches the log, of which there is a line for each step."""
+    draw_images(tmp_path / 'data')
+    options = (*SMALL, 'optim_wrapper.clip_grad.max_norm=0.5', 'default_hooks.logger.interval=1')
+    (one, [first]), (two, [second]) = in_two(
+        tmp_path, sharded, 'mae_tiny', tmp_path / 'data', tmp_path / 'run', *options
+    )
+    assert len(one) == len(two) == 8
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    saved = torch.load(tmp_path / 'run' / 'epoch_2.pth', weights_only=False)
+    norms = saved['message_hub']['log_scalars']['train/grad_norm']['log_history']
+    assert len(norms) == 8 and min(norms) > 0.5
+    assert all(torch.equal(value, saved['state_dict'][name]) for name, value in first.items())

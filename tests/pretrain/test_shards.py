@@ -274,7 +274,8 @@ def run(packed, work_dir, epochs, *more):
     """Train through the command line; return the last weights and the iterations."""
     options = [
         'model.encoder.img_size=32', 'train_dataloader.dataset.type=ShardedImages',
-        'train_dataloader.dataset.crop_size=32', 'train_dataloader.batch_size=48', 'train_dataloader.drop_last=True', 'train_dataloader.num_workers=2',
+        'train_dataloader.dataset.crop_size=32', 'train_dataloader.batch_size=48', 'train_dataloader.num_workers=2',
+        'train_dataloader.drop_last=True',
         'param_scheduler.0.end=1', 'param_scheduler.1.begin=1', 'default_hooks.checkpoint.interval=1',
         'default_hooks.checkpoint.max_keep_ckpts=-1', 'train_cfg.max_epochs=2', 'model.encoder.variant.depth=1',
         'model.encoder.variant.embed_dim=24', 'model.encoder.variant.num_heads=3',
