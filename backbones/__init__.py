@@ -15,6 +15,7 @@ from backbones.evaluation import BF16TestLoop, BF16ValLoop
 from backbones.exact_loop import SeedEachIteration, SeededIterLoop
 from backbones.layer_decay import LayerWiseDecay
 from backbones.loss_log import DeferredLossLog
+from backbones.openmmlab import by_name  # noqa: F401  (registers)
 from backbones.pace import WatchLoader
 from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid

@@ -16,7 +16,7 @@ STARTED_BY = {
 # Models of the shipped configs, in which every iteration uses the same parameters.
 STATIC = {
     *('MaskedAutoencoder', 'BEiTPretraining', 'SimMIM', 'DenoisingAutoencoder', 'TokenizerTraining'),
-    *('Classifier', 'LinearProbe', 'LayerProbes', 'MaskRCNN', 'EncoderDecoder'),
+    *('Classifier', 'LinearProbe', 'LayerProbes', 'MaskRCNN', 'EncoderDecoder', 'FastEncoderDecoder'),
 }
 SIZE = {'pytorch': 'WORLD_SIZE', 'slurm': 'SLURM_NTASKS', 'mpi': 'OMPI_COMM_WORLD_SIZE'}
 LOCAL_RANK = {'pytorch': 'LOCAL_RANK', 'slurm': 'SLURM_LOCALID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from backbones.layers import Attention, Mlp
+from backbones.openmmlab.repairs import repair_sharded_runs
 from backbones.openmmlab.repairs_sharded import as_sharded, whole
 
 
@@ -45,6 +46,7 @@ class ShardedModel(nn.Module):
         if param_dtype is not None and not isinstance(dtype, torch.dtype):
             raise ValueError(f"param_dtype={param_dtype!r} is unknown: use 'bfloat16' or None")
         check_torch()
+        repair_sharded_runs()
         start_equal(module)
         # In lists: neither is a part of this module.
         self._hollow = [hollow_copy(module)]

@@ -33,6 +33,7 @@ from backbones.launch_fit import misfit, other_classes
 from backbones.launch_processes import check_launcher
 from backbones.machine import fit_machine
 from backbones.model_flags import add_model_flags, set_model
+from backbones.openmmlab import describe
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg, told = prepare(args)
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in told:
+        for line in [describe(), *told]:
             runner.logger.info(line)
         load(runner, str(Path(args.checkpoint).expanduser()))
         metrics = runner.test()

@@ -31,6 +31,7 @@ from backbones.launch_asked import Asked
 from backbones.launch_processes import check_launcher, set_wrapper
 from backbones.machine import fit_machine
 from backbones.model_flags import add_model_flags, check_model, set_model
+from backbones.openmmlab import describe
 from backbones.resume_file import set_resume
 from backbones.resume_schedule import FollowConfig
 from backbones.saving import SaveOnSignal
@@ -142,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg, told = prepare(args)
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in [*told, *check_built(runner, args.epochs is not None)]:
+        for line in [describe(), *told, *check_built(runner, args.epochs is not None)]:
             runner.logger.info(line)
         runner.register_hook(FollowConfig())
         runner.register_hook(StartLine())

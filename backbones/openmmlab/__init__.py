@@ -12,10 +12,17 @@ def prepare() -> None:
     # first: everything below imports torchvision
     check_pairing()
 
-    from backbones.openmmlab.mmcv_version import accept_newer_mmcv
     from backbones.openmmlab.repairs import apply_repairs
     from backbones.openmmlab.stand_in import install
 
     install()
-    accept_newer_mmcv()
     apply_repairs()
+
+
+def describe() -> str:
+    """One line on what `prepare` did in this process: where mmcv's operators come from, which repairs acted."""
+    from backbones.openmmlab.repairs import applied_repairs
+    from backbones.openmmlab.stand_in import install
+
+    operators = "torchvision's and torch's" if install() else "mmcv's own"
+    return f'mmcv operators: {operators}; repairs applied: {", ".join(applied_repairs()) or "none"}'

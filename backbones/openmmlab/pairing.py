@@ -18,7 +18,10 @@ def check_pairing() -> None:
         raise ImportError(_advice(str(error))) from error
     if not hasattr(torch.ops.torchvision, 'nms'):
         raise ImportError(_advice('its operators could not be loaded'))
-    if torch.cuda.is_available() and torch.ops.torchvision._cuda_version() < 0:
+    # Builds for ROCm see their GPUs through torch.cuda and name no CUDA version: theirs is None in torch, -1 in
+    # torchvision.
+    built_for_cuda = torch.cuda.is_available() and torch.version.cuda is not None
+    if built_for_cuda and torch.ops.torchvision._cuda_version() < 0:
         raise ImportError(_advice('torch sees a GPU, but torchvision is built for the CPU only'))
 
 

@@ -1,77 +1,72 @@
 """Checkpoints of mmengine without objects: what it saves is read back with safe loading on."""
 
 import functools
-import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import PurePath
+from types import SimpleNamespace
 from typing import Any
 
 import mmengine.runner.checkpoint as upstream
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, MessageHub, print_log
+from mmengine.config import ConfigDict
+from mmengine.logging import HistoryBuffer, MessageHub
 
+from backbones.openmmlab import stock_objects
 from backbones.openmmlab.repairs_rebind import rebind
+from backbones.openmmlab.views import View, with_names
 
-# Types that torch's safe loading knows by itself.
-INERT = (type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.dtype, torch.device, torch.Size)
-SAFE, UNSAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+# Written by mmengine itself. All other parts of a checkpoint are weights, or the user's own.
+OWN_PARTS = ('message_hub', 'meta', 'param_schedulers')
+# Set by users who trust all the files they read.
+UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
 
 def plain(value: Any) -> Any:
-    """The same content out of builtin types and tensors only.
+    """The same content without the objects that mmengine, mmdet and mmseg leave in a checkpoint.
 
-    Dicts stay dicts, sequences become lists, tuples or sets, numpy arrays lists, log histories dicts of two lists,
-    paths text. An object of any other kind has no plain form and is replaced by its description, with a warning.
+    Log histories become dicts of two lists, numpy arrays lists, numpy scalars numbers, configs dicts and paths text.
+    All else stays as it is, whatever it is.
     """
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return plain(value.tolist()) if value.dtype.kind in 'biufSU' else value
     if isinstance(value, HistoryBuffer):
         log, count = value.data
         return {'log_history': log.tolist(), 'count_history': count.tolist(), 'max_length': value.max_length}
-    if isinstance(value, dict):
-        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+    if type(value) in (dict, OrderedDict, ConfigDict):
+        kind = OrderedDict if type(value) is OrderedDict else dict
         return kind((plain(key), plain(item)) for key, item in value.items())
-    for sequence in (list, tuple, set):
-        if isinstance(value, sequence) and type(value) is not torch.Size:
-            return sequence(plain(item) for item in value)
-    return _plain_single(value)
+    if type(value) in (list, tuple, set):
+        return type(value)(plain(item) for item in value)
+    return str(value) if isinstance(value, PurePath) else value
 
 
-def _plain_single(value: Any) -> Any:
-    if type(value) in INERT or isinstance(value, torch.Tensor):
-        return value
-    for builtin in (bool, int, float, str, bytes):
-        if isinstance(value, builtin):
-            return builtin(value)  # type: ignore[arg-type]
-    return str(value) if isinstance(value, PurePath) else _described(value)
+def _saves_histories() -> bool:
+    """Whether mmengine's log goes into checkpoints as objects."""
+    hub = MessageHub('dense-mae asks once')
+    hub.update_scalar('value', 1.0)
+    return any(isinstance(value, HistoryBuffer) for value in hub.state_dict()['log_scalars'].values())
 
 
-def _described(value: Any) -> str:
-    text = repr(value)
-    print_log(
-        f'{text} cannot be kept in a checkpoint that loads safely: its description is', 'current', logging.WARNING
-    )
-    return text
+def repair_saved_objects() -> bool:
+    """Keep mmengine's objects out of the checkpoints it saves (mmengine#1655).
 
-
-def repair_saved_objects() -> None:
-    """Keep objects out of saved checkpoints (mmengine#1655).
-
-    mmengine pickles its log histories and numpy scalars, which safe loading refuses, so that its own files can
-    neither be resumed nor loaded. Model weights are left as they are.
+    It pickles its log histories and numpy scalars, which safe loading refuses, so that its own files can neither be
+    resumed nor loaded. What is not mmengine's own (`OWN_PARTS`) is saved as it is.
     """
+    if not _saves_histories():
+        return False
     original = upstream.save_checkpoint
 
     @functools.wraps(original)
     def save_checkpoint(checkpoint: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        content = {key: item if key.endswith('state_dict') else plain(item) for key, item in checkpoint.items()}
+        content = {key: plain(item) if key in OWN_PARTS else item for key, item in checkpoint.items()}
         original(content, *args, **kwargs)
 
     rebind(original, save_checkpoint)
+    return True
 
 
 def _history(value: Any) -> Any:
@@ -81,8 +76,10 @@ def _history(value: Any) -> Any:
     return value
 
 
-def repair_resumed_histories() -> None:
+def repair_resumed_histories() -> bool:
     """Resume the log histories that `plain` has written (mmengine#1655); mmengine would skip them."""
+    if not _saves_histories():
+        return False
     original = MessageHub.load_state_dict
 
     @functools.wraps(original)
@@ -93,35 +90,45 @@ def repair_resumed_histories() -> None:
         original(self, state_dict)
 
     MessageHub.load_state_dict = load_state_dict
+    return True
 
 
-@contextmanager
-def safe_loading() -> Iterator[None]:
-    """`torch.load` refuses code in here, whatever its arguments, unless the user's environment says otherwise."""
-    before = os.environ.get(SAFE)
-    if UNSAFE not in os.environ:
-        os.environ[SAFE] = '1'
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(SAFE, None)
-        else:
-            os.environ[SAFE] = before
+def _loads_safely(loader: Callable[..., Any]) -> bool:
+    """Whether mmengine's loader of local files asks torch for safe loading by itself."""
+    asked: dict[str, Any] = {}
+    recorder = SimpleNamespace(load=lambda *args, **kwargs: asked.update(kwargs))
+    with_names(loader, torch=recorder)(__file__, None)
+    return asked.get('weights_only') is True
 
 
-def repair_unsafe_loading() -> None:
-    """Load checkpoints with safe loading on (mmengine#1670).
+def safe_load(file: Any, *args: Any, **kwargs: Any) -> Any:
+    """`torch.load` for mmengine: safe, unless the user's environment says that files are trusted."""
+    if UNSAFE in os.environ:
+        return torch.load(file, *args, **kwargs)
+    map_location = args[0] if args else kwargs.pop('map_location', None)
+    return stock_objects.load(file, map_location=map_location, **kwargs)
+
+
+def _safe_load_url(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_url(*args: Any, **kwargs: Any) -> Any:
+        if UNSAFE in os.environ:
+            return original(*args, **kwargs)
+        with torch.serialization.safe_globals(stock_objects.STAND_INS):
+            return stock_objects.restored(original(*args, **{**kwargs, 'weights_only': True}))
+
+    return load_url
+
+
+def repair_unsafe_loading() -> bool:
+    """Load checkpoints safely, those of stock mmengine included (mmengine#1670, mmengine#1655).
 
     mmengine 0.11 reads every checkpoint with ``weights_only=False``, so that a downloaded file runs any code it likes;
-    0.10 leaves it to the default of torch.
+    0.10 leaves it to the default of torch, which refuses the histories in mmengine's own files. Only mmengine's reader
+    is changed: `torch.load` is the user's.
     """
-    loader = upstream.CheckpointLoader
-    original: Callable[..., Any] = loader.load_checkpoint.__func__
-
-    @functools.wraps(original)
-    def load_checkpoint(cls: type, *args: Any, **kwargs: Any) -> Any:
-        with safe_loading():
-            return original(cls, *args, **kwargs)
-
-    loader.load_checkpoint = classmethod(load_checkpoint)
+    if _loads_safely(upstream.load_from_local):
+        return False
+    upstream.torch = View(torch, load=safe_load)
+    upstream.load_url = _safe_load_url(upstream.load_url)
+    return True

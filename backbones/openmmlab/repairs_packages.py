@@ -54,16 +54,17 @@ def _spec(name: str) -> ModuleSpec | None:
     return importlib.util.find_spec(name) if name.isidentifier() else None
 
 
-def repair_package_lookup() -> None:
+def repair_package_lookup() -> bool:
     """Look up packages through importlib (mmengine#1676): setuptools 82 has dropped `pkg_resources`.
 
     Without it ``_base_ = 'mmdet::...'``, `mmengine.hub` and `is_installed` fail.
     """
     wants = 'pkg_resources' in upstream.is_installed.__code__.co_names
     if not wants or importlib.util.find_spec('pkg_resources') is not None:
-        return
+        return False
     for function in (is_installed, package2module, get_installed_path):
         rebind(getattr(upstream, function.__name__), function)
+    return True
 
 
 def find_loader(name: str) -> Any:
@@ -72,7 +73,9 @@ def find_loader(name: str) -> Any:
     return spec.loader if spec else None
 
 
-def repair_find_loader() -> None:
+def repair_find_loader() -> bool:
     """Bring back `pkgutil.find_loader` (cpython#120581), which mmengine and mmcv ask for compiled operators."""
-    if not hasattr(pkgutil, 'find_loader'):
-        pkgutil.find_loader = find_loader  # type: ignore[attr-defined,assignment]
+    if hasattr(pkgutil, 'find_loader'):
+        return False
+    pkgutil.find_loader = find_loader  # type: ignore[attr-defined,assignment]
+    return True

@@ -1,5 +1,6 @@
 """Reduced precision: bfloat16 training on any device, coordinates and predictions kept in float32."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from backbones.openmmlab.repairs_rebind import when_registered
+from backbones.openmmlab.repairs_rebind import when_imported
 from backbones.openmmlab.repairs_sharded import whole
 
 REDUCED = (torch.bfloat16, torch.float16)
@@ -50,12 +51,32 @@ class BF16OptimWrapper(OptimWrapper):
             self.grad_norm = whole(self.clip_func(parameters, **self.clip_grad_kwargs))
 
 
-def repair_amp_on_cpu() -> None:
-    """Let `AmpOptimWrapper` train on CPU (mmpretrain#1556), where torch offers bfloat16 and needs no loss scaling."""
-    if get_device() == 'cpu':
-        # Only its constructor asks, to refuse other devices.
-        amp.is_cuda_available = lambda: True
-        amp.GradScaler = functools.partial(torch.amp.GradScaler, 'cpu', enabled=False)
+def _without_accelerator() -> bool:
+    return not torch.cuda.is_available() and get_device() == 'cpu'
+
+
+def repair_amp_on_cpu() -> bool:
+    """Let `AmpOptimWrapper` train on CPU (mmpretrain#1556), where torch offers bfloat16 and needs no loss scaling.
+
+    Other devices than CPUs are judged by mmengine, also those that appear later.
+    """
+    if not _without_accelerator():
+        return False
+    asks, scaler = amp.is_cuda_available, amp.GradScaler
+
+    @functools.wraps(asks)
+    def is_available() -> bool:
+        return asks() or _without_accelerator()
+
+    @functools.wraps(scaler)
+    def make_scaler(*args: Any, **kwargs: Any) -> Any:
+        if _without_accelerator():
+            return torch.amp.GradScaler('cpu', enabled=False)
+        return scaler(*args, **kwargs)
+
+    # Only the wrapper's constructor calls them.
+    amp.is_cuda_available, amp.GradScaler = is_available, make_scaler
+    return True
 
 
 def _with_float32_rois(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -70,24 +91,29 @@ def _with_float32_rois(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return float32_forward
 
 
-def _repair_extractor(extractor: type) -> None:
-    if 'type_as' in extractor.forward.__code__.co_names:  # type: ignore[attr-defined]
+def _repair_extractor(extractor: type) -> bool:
+    casts = 'type_as' in extractor.forward.__code__.co_names  # type: ignore[attr-defined]
+    if casts:
         extractor.forward = _with_float32_rois(extractor.forward)  # type: ignore[attr-defined]
+    return casts
 
 
-def repair_rounded_rois() -> None:
+def repair_rounded_rois() -> bool:
     """Keep RoIs in float32 under autocast (mmcv#2878, mmcv#3061).
 
     mmdet casts them to the features' type: a bfloat16 coordinate near 1000 is off by up to 4 pixels, and some RoIs
-    change their pyramid level. Acts when mmdet registers the extractor, so that mmdet need not be imported here.
+    change their pyramid level. Acts when mmdet has defined the extractor, so that mmdet need not be imported here.
     """
-    when_registered(ROI_EXTRACTOR, _repair_extractor)
+    return when_imported(ROI_EXTRACTOR, _repair_extractor)
 
 
 def full_precision(value: Any) -> Any:
-    """Cast the bfloat16 and float16 tensors in lists, tuples, dicts and data elements (in place) to float32."""
+    """Cast the bfloat16 tensors in lists, tuples, dicts and data elements (in place) to float32.
+
+    What holds none is returned as it is, not as a copy.
+    """
     if isinstance(value, Tensor):
-        return value.float() if value.dtype in REDUCED else value
+        return value.float() if value.dtype == torch.bfloat16 else value
     if isinstance(value, BaseDataElement):
         for name, field in value.items():
             full = full_precision(field)
@@ -95,21 +121,31 @@ def full_precision(value: Any) -> Any:
                 setattr(value, name, full)
         return value
     if isinstance(value, dict):
-        full = {key: full_precision(item) for key, item in value.items()}
-        # Settings among the arguments keep their type.
-        return full if any(full[key] is not value[key] for key in full) else value
+        return _changed(value, {key: full_precision(item) for key, item in value.items()})
     if type(value) in (list, tuple):
-        return type(value)(full_precision(item) for item in value)
+        items = [full_precision(item) for item in value]
+        same = all(new is old for new, old in zip(items, value, strict=True))
+        return value if same else type(value)(items)
     return value
 
 
-def repair_reduced_predictions() -> None:
-    """Hand float32 predictions to metrics and visualisers (pytorch#110285).
+def _changed(value: dict, items: dict) -> dict:
+    """A dict with other items, of its own kind; itself if they are the same."""
+    if all(items[key] is value[key] for key in value):
+        return value
+    changed = copy.copy(value)
+    changed.update(items)
+    return changed
 
-    With ``val_cfg = dict(fp16=True)`` they convert predictions to numpy, which has no bfloat16.
+
+def repair_reduced_predictions() -> bool:
+    """Hand predictions to metrics and visualisers in a type that numpy has (pytorch#110285).
+
+    With ``val_cfg = dict(fp16=True)`` predictions on CPUs are bfloat16, and metrics convert them to numpy.
     """
     for name in ('val_step', 'test_step'):
         setattr(BaseModel, name, _with_full_precision(getattr(BaseModel, name)))
+    return True
 
 
 def _with_full_precision(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""Sharded models in mmengine's Runner: the usual checkpoints, which load on any number of processes."""
+"""Sharded models in mmengine's Runner: the usual checkpoints, which load on any number of processes.
+
+`backbones.sharding.ShardedModel` asks for these repairs; runs without one keep mmengine's own functions.
+"""
 
 import functools
 from collections import OrderedDict
@@ -37,6 +40,15 @@ def as_sharded(value: Any, model: Any) -> Any:
     return distribute_tensor(value.detach(), model.device_mesh, model.placements)
 
 
+def holds_parts(content: Any) -> bool:
+    """Whether a checkpoint has tensors of which each process holds a part."""
+    if isinstance(content, dict):
+        return any(map(holds_parts, content.values()))
+    if isinstance(content, list | tuple):
+        return any(map(holds_parts, content))
+    return isinstance(content, DTensor)
+
+
 def gathered(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint with whole tensors on the CPU in place of parts, in the main process; None in the others."""
 
@@ -51,13 +63,15 @@ def gathered(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def repair_sharded_saving() -> None:
+def repair_sharded_saving() -> bool:
     """Save sharded models as one file of plain tensors (no issue upstream).
 
     mmengine's Runner saves in the main process only, which holds but its own part.
     """
     original = Runner.save_checkpoint
-    on_this_process = original.__wrapped__
+    on_this_process = getattr(original, '__wrapped__', None)
+    if on_this_process is None:
+        return False
 
     @functools.wraps(on_this_process)
     def save(self: Runner, *args: Any, **kwargs: Any) -> None:
@@ -68,23 +82,29 @@ def repair_sharded_saving() -> None:
 
     @functools.wraps(write)
     def save_checkpoint(checkpoint: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if not holds_parts(checkpoint):
+            write(checkpoint, *args, **kwargs)
+            return
         content = gathered(checkpoint)
         if is_main_process():
             write(content, *args, **kwargs)
 
     rebind(write, save_checkpoint)
+    return True
 
 
-def repair_sharded_resuming() -> None:
+def repair_sharded_resuming() -> bool:
     """Resume optimizers of sharded models from whole states (no issue upstream)."""
     original = OptimWrapper.__init__
 
     @functools.wraps(original)
     def __init__(self: OptimWrapper, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         original(self, optimizer, *args, **kwargs)
-        optimizer.register_load_state_dict_pre_hook(_shard_states)
+        if any(isinstance(value, DTensor) for group in optimizer.param_groups for value in group['params']):
+            optimizer.register_load_state_dict_pre_hook(_shard_states)
 
     OptimWrapper.__init__ = __init__
+    return True
 
 
 def _shard_states(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +118,7 @@ def _shard_states(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> 
     return {**content, 'state': states}
 
 
-def repair_sharded_start() -> None:
+def repair_sharded_start() -> bool:
     """Leave the weights of sharded models alone when training starts (no issue upstream).
 
     mmengine initialises them, and then overwrites every process's part with that of the first one.
@@ -111,3 +131,7 @@ def repair_sharded_start() -> None:
             original(self)
 
     Runner._init_model_weights = init_model_weights
+    return True
+
+
+SHARDED_REPAIRS = (repair_sharded_saving, repair_sharded_resuming, repair_sharded_start)

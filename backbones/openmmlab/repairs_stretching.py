@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
-from backbones.openmmlab.repairs_rebind import when_registered
+from backbones.openmmlab.repairs_rebind import when_imported
 
 SEGMENTORS = (
     'mmseg.models.segmentors.encoder_decoder.EncoderDecoder',
@@ -74,7 +74,7 @@ def _with_whole_patches_in_training(loss: Callable[..., dict]) -> Callable[..., 
     return loss_whole
 
 
-def _repair_segmentor(segmentor: type) -> None:
+def _repair_segmentor(segmentor: type) -> bool:
     wrappers: dict[str, Callable[[Callable], Callable]] = {
         'encode_decode': _with_whole_patches,
         'loss': _with_whole_patches_in_training,
@@ -82,13 +82,14 @@ def _repair_segmentor(segmentor: type) -> None:
     for name, wrap in wrappers.items():
         if name in vars(segmentor):
             setattr(segmentor, name, wrap(vars(segmentor)[name]))
+    return True
 
 
-def repair_stretched_segmentation() -> None:
+def repair_stretched_segmentation() -> bool:
     """Keep edges where they are when an image is no whole number of patches, in training and prediction.
 
     PlainViT pads such an image below and to the right, and mmseg's heads would squeeze the map of the padded image
     into the image: at 500 pixels and patches of 16, edges at the far side move by 12. Other backbones are left alone.
     """
-    for path in SEGMENTORS:
-        when_registered(path, _repair_segmentor)
+    acted = [when_imported(path, _repair_segmentor) for path in SEGMENTORS]
+    return any(acted)

@@ -1,10 +1,17 @@
 """Data workers that are started afresh, as macOS, Windows and Python 3.14 do it."""
 
+import functools
 from typing import Any
 
-from torch.utils.data._utils import worker as upstream
+from torch.utils.data import DataLoader, dataloader
+from torch.utils.data._utils import worker
 
-_torch_worker_loop = upstream._worker_loop
+# Packages that ask for compiled operators while they are imported.
+PACKAGES = ('mmdet', 'mmseg', 'mmdet3d', 'mmpose', 'mmrotate', 'mmaction', 'mmocr', 'mmyolo', 'mmtrack')
+# Where data sets, and pipelines and wrappers of them, keep others.
+NESTED = ('dataset', 'datasets', '_dataset', 'pipeline', 'transform', 'transforms')
+
+_torch_worker_loop = worker._worker_loop
 
 
 def worker_loop(*args: Any) -> None:
@@ -15,9 +22,38 @@ def worker_loop(*args: Any) -> None:
     _torch_worker_loop(*args)
 
 
-def repair_spawned_workers() -> None:
+def _of_openmmlab(value: Any) -> bool:
+    names = [kind.__module__ for kind in type(value).__mro__] + [getattr(value, '__module__', None) or '']
+    return any(name.partition('.')[0] in PACKAGES for name in names)
+
+
+def needs_openmmlab(part: Any, depth: int = 4) -> bool:
+    """Whether unpickling a data set, or what it keeps in `NESTED`, imports one of `PACKAGES`."""
+    if _of_openmmlab(part):
+        return True
+    if depth == 0:
+        return False
+    own = getattr(part, '__dict__', {})
+    inside = part if isinstance(part, list | tuple) else [own[name] for name in NESTED if name in own]
+    return any(needs_openmmlab(each, depth - 1) for each in inside)
+
+
+def repair_spawned_workers() -> bool:
     """Make OpenMMLab importable in spawned data workers (mmdet#3271).
 
-    They unpickle the dataset, and thereby import mmdet, before anything of ours: `No module named 'mmcv._ext'`.
+    They unpickle the dataset, and thereby import mmdet, before anything of ours: `No module named 'mmcv._ext'`. Workers
+    of other data sets start as torch starts them.
     """
-    upstream._worker_loop = worker_loop  # type: ignore[assignment]
+    original = dataloader._MultiProcessingDataLoaderIter.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, loader: DataLoader) -> None:  # noqa: N807
+        ours = needs_openmmlab([loader.dataset, loader.collate_fn])
+        worker._worker_loop = worker_loop if ours else _torch_worker_loop  # type: ignore[assignment]
+        try:
+            original(self, loader)
+        finally:
+            worker._worker_loop = _torch_worker_loop
+
+    dataloader._MultiProcessingDataLoaderIter.__init__ = __init__  # type: ignore[method-assign]
+    return True

@@ -85,11 +85,18 @@ def missing(name: str) -> Callable[..., NoReturn]:
     return operator
 
 
-def install() -> None:
+def install() -> bool:
     """Put the stand-in where mmcv looks for its operators, unless compiled ones are there.
+
+    Returns:
+        whether it is there now.
 
     Raises:
         ModuleNotFoundError: if there is no mmcv at all.
     """
-    if NAME not in sys.modules and importlib.util.find_spec(NAME) is None:
-        sys.modules[NAME] = StandIn()
+    if isinstance(sys.modules.get(NAME), StandIn):
+        return True
+    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
+        return False
+    sys.modules[NAME] = StandIn()
+    return True

@@ -39,6 +39,6 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
-    type='CocoMetric', ann_file='data/shapes/coco/annotations/instances_val.json', metric=['bbox', 'segm']
+    type='FastCocoMetric', ann_file='data/shapes/coco/annotations/instances_val.json', metric=['bbox', 'segm']
 )
 test_evaluator = val_evaluator

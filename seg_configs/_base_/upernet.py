@@ -2,7 +2,7 @@
 # Backbone, channels and the neck come from the leaf.
 __norm = dict(type='SyncBN')
 model = dict(
-    type='EncoderDecoder',
+    type='FastEncoderDecoder',
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         size=(512, 512),
@@ -13,7 +13,7 @@ model = dict(
         seg_pad_val=255,
     ),
     decode_head=dict(
-        type='UPerHead',
+        type='FastUPerHead',
         in_channels=[768] * 4,
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),

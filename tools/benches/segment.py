@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MethodType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from mmengine.config import ConfigDict
@@ -73,13 +72,13 @@ class Case:
         return len(window_boxes(self.image, Windows((self.crop,) * 2, (self.stride,) * 2)))
 
 
-def build_segmentor(case: Case, backbone: dict, neck: dict) -> nn.Module:
-    """An mmseg segmentor with UPerHead."""
+def build_segmentor(case: Case, backbone: dict, neck: dict, fast: str = '') -> nn.Module:
+    """An mmseg segmentor with UPerHead; with ``fast='Fast'`` the forms of both that our configs ask for."""
     import mmseg.models  # noqa: F401
     from mmseg.registry import MODELS
 
     head = dict(
-        type='UPerHead',
+        type=f'{fast}UPerHead',
         in_channels=[case.sizes['embed_dim']] * 4,
         in_index=[0, 1, 2, 3],
         channels=case.channels,
@@ -87,26 +86,24 @@ def build_segmentor(case: Case, backbone: dict, neck: dict) -> nn.Module:
         norm_cfg=NORM,
         align_corners=False,
     )
-    cfg = dict(type='EncoderDecoder', backbone=backbone, neck=neck, decode_head=head, test_cfg=case.test_cfg)
+    parts = dict(backbone=backbone, neck=neck, decode_head=head, test_cfg=case.test_cfg)
+    cfg = dict(type=f'{fast}EncoderDecoder', **parts)
     return MODELS.build(ConfigDict(cfg, _scope_='mmseg')).eval()
 
 
 def build_peer(case: Case) -> nn.Module:
-    """mmseg's MAE and Feature2Pyramid, its head as mmseg has it."""
+    """mmseg's MAE, Feature2Pyramid and UPerHead."""
     width, depth, heads = case.sizes.values()
     sizes = dict(embed_dims=width, num_layers=depth, num_heads=heads, img_size=case.crop, out_indices=case.taps)
     backbone = dict(type='MAE', norm_cfg=dict(type='LN', eps=1e-6), init_values=1.0, **sizes)
-    peer = build_segmentor(case, backbone, dict(type='Feature2Pyramid', embed_dim=width, norm_cfg=NORM))
-    head: Any = peer.decode_head
-    head._forward_feature = MethodType(type(head)._forward_feature.__wrapped__, head)
-    return peer
+    return build_segmentor(case, backbone, dict(type='Feature2Pyramid', embed_dim=width, norm_cfg=NORM))
 
 
 def build_ours(case: Case, peer: nn.Module) -> nn.Module:
-    """Our ViT and pyramid with the peer's weights."""
+    """Our ViT, pyramid and inference with the peer's weights."""
     backbone = dict(type='PlainViT', variant=case.variant, img_size=case.crop, out_indices=case.taps)
     neck = dict(type='DeconvPyramid', in_channels=case.sizes['embed_dim'], norm='bn')
-    ours = build_segmentor(case, backbone, neck)
+    ours = build_segmentor(case, backbone, neck, fast='Fast')
     state = {name: value for name, value in peer.state_dict().items() if not any(word in name for word in EXTRA)}
     for theirs, name in NAMES.items():
         state = {key if 'decode_head' in key else key.replace(theirs, name): value for key, value in state.items()}
@@ -124,7 +121,9 @@ def merges(case: Case) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """Ours and mmseg's sliding inference over windows whose scores are known: what is left is cutting and merging."""
     from mmseg.models.segmentors import EncoderDecoder
 
-    ours = EncoderDecoder.slide_inference
+    from backbones.openmmlab.by_name import fast_class
+
+    ours, peer = fast_class('FastEncoderDecoder').slide_inference, EncoderDecoder.slide_inference  # type: ignore[attr-defined]
     images = torch.randn(1, 3, *case.image)
     crop = [min(side, case.crop) for side in case.image]
     scores = torch.randn(1, case.classes, *crop)
@@ -133,7 +132,7 @@ def merges(case: Case) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
         out_channels=case.classes,
         encode_decode=lambda crops, _: scores[: len(crops)],
     )
-    return lambda: ours(model, images, metas(images)), lambda: ours.__wrapped__(model, images, metas(images))
+    return lambda: ours(model, images, metas(images)), lambda: peer(model, images, metas(images))
 
 
 def time_merge(case: Case, seconds: float) -> tuple[dict[str, list[float]], dict]:

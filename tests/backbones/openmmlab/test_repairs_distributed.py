@@ -9,6 +9,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import nn
 
+from backbones.openmmlab import repairs_distributed
 from tests.backbones.openmmlab.tiny import Model, build, run_python
 
 TWO_PROCESSES = """
@@ -89,9 +90,47 @@ def test_init__of_slurm_asks_for_no_gpu(tmp_path, monkeypatch):
 def test_init__leaves_other_frameworks_alone(monkeypatch):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr(torch.cuda, 'set_device', lambda device: None)
     with pytest.raises(ValueError, match='init_backend'):
         dist_utils.init_dist('pytorch', backend='gloo', init_backend='unheard of')
+
+
+def test_init__torch_is_the_users_meanwhile(monkeypatch):
+    """Other threads see torch as it is while a group starts; mmengine's module keeps its names too."""
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    set_device, seen = torch.cuda.set_device, []
+    monkeypatch.setattr(
+        torch.distributed, 'init_process_group', lambda **kwargs: seen.append((kwargs, torch.cuda.set_device))
+    )
+    dist_utils.init_dist('pytorch', backend='nccl')
+    assert seen == [({'backend': 'gloo'}, set_device)]
+    assert dist_utils.torch is torch and dist_utils.torch_dist is torch.distributed
+
+
+def test_init__a_gpu_that_appears_later_is_used(monkeypatch):
+    """What is decided, is decided when a group starts."""
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    seen = []
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **kwargs: seen.append(kwargs))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'set_device', seen.append)
+    dist_utils.init_dist('pytorch', backend='nccl')
+    assert seen == [3, {'backend': 'nccl'}]
+
+
+def test_repairs__machines_with_a_gpu_keep_mmengines_functions(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    names = [(dist_utils, f'_init_dist_{name}') for name in repairs_distributed.LAUNCHERS]
+    names += [(MMDistributedDataParallel, '__init__'), (Runner, 'wrap_model')]
+    before = [getattr(owner, name) for owner, name in names]
+    repairs = (
+        repairs_distributed.repair_init_without_gpu,
+        repairs_distributed.repair_wrapper_on_cpu,
+        repairs_distributed.repair_sync_norm_on_cpu,
+    )
+    assert [repair() for repair in repairs] == [False] * 3
+    assert all(getattr(owner, name) is kept for (owner, name), kept in zip(names, before, strict=True))
 
 
 def test_wrapper__takes_a_model_on_the_cpu(alone, monkeypatch):

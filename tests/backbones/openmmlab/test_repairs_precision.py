@@ -1,5 +1,7 @@
 """Reduced precision on CPU: training, RoI coordinates, predictions."""
 
+from collections import OrderedDict
+
 import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import pytest
 import torch
@@ -11,6 +13,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.structures import InstanceData, PixelData
 from torchvision.ops import roi_align
 
+from backbones.openmmlab import repairs_precision
 from backbones.openmmlab.repairs_precision import full_precision
 from tests.backbones.openmmlab.tiny import Data, Model, build
 from tests.helpers import relative_error
@@ -109,14 +112,56 @@ def test_rois__float32_is_untouched():
 def test_full_precision__reaches_every_tensor():
     low = torch.tensor([1.5, 2.5]).bfloat16()
     instances = InstanceData(scores=low, labels=torch.tensor([1, 2]), masks=torch.tensor([True, False]))
-    sample = DetDataSample(pred_instances=instances, pred_sem_seg=PixelData(data=low.half().expand(1, 3, 2)))
-    result = full_precision([sample, {'a': (low, 'text')}])
+    sample = DetDataSample(pred_instances=instances, pred_sem_seg=PixelData(data=low.expand(1, 3, 2)))
+    result = full_precision([sample, OrderedDict(a=(low, 'text'))])
     assert result[0] is sample
     assert sample.pred_instances.scores.dtype == torch.float32
     assert sample.pred_instances.scores.tolist() == [1.5, 2.5]
     assert sample.pred_instances.labels.dtype == torch.int64 and sample.pred_instances.masks.dtype == torch.bool
     assert sample.pred_sem_seg.data.dtype == torch.float32
     assert result[1]['a'][0].dtype == torch.float32 and result[1]['a'][1] == 'text'
+    assert type(result[1]) is OrderedDict
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.float64])
+def test_full_precision__what_numpy_has_is_not_touched(dtype):
+    """Not even copied: predictions are the user's."""
+    value = torch.ones(2, dtype=dtype)
+    sample = DetDataSample(pred_instances=InstanceData(scores=value))
+    for content in (value, [value], (value,), {'a': [value]}, [sample]):
+        assert full_precision(content) is content
+    assert sample.pred_instances.scores is value
+
+
+@on_cpu
+def test_amp__a_gpu_that_appears_later_is_judged_by_mmengine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    seen = []
+    monkeypatch.setattr(torch.amp.GradScaler, '__init__', lambda self, *args, **kwargs: seen.append((args, kwargs)))
+    assert amp.is_cuda_available()
+    amp.GradScaler(init_scale=4.0)
+    ((args, kwargs),) = seen
+    assert 'cuda' in args and kwargs.get('init_scale', args[-1]) is not None and kwargs.get('enabled', True)
+
+
+def test_amp__other_devices_are_refused_as_upstream(monkeypatch):
+    """As on a Mac: neither CPU nor CUDA."""
+    monkeypatch.setattr(repairs_precision, 'get_device', lambda: 'mps')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    asks = amp.is_cuda_available
+    assert not asks()
+    assert not repairs_precision.repair_amp_on_cpu()
+    assert amp.is_cuda_available is asks
+
+
+def test_rois__an_extractor_without_the_defect_is_left_alone():
+    class Repaired:
+        def forward(self, feats, rois):
+            return feats
+
+    forward = Repaired.forward
+    assert not repairs_precision._repair_extractor(Repaired)
+    assert Repaired.forward is forward
 
 
 @on_cpu

@@ -22,7 +22,7 @@ MODES = {
 }
 
 
-def segmentor(mode, **settings):
+def segmentor(mode, kind='EncoderDecoder', **settings):
     """The ViT gives the mean of each patch's first channel, the head takes what is above 0 for class 1."""
     import mmseg.models  # noqa: F401
 
@@ -32,7 +32,7 @@ def segmentor(mode, **settings):
     preprocessor = dict(type='SegDataPreProcessor', **settings)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(
-            dict(type='EncoderDecoder', backbone=backbone, decode_head=head, data_preprocessor=preprocessor,
+            dict(type=kind, backbone=backbone, decode_head=head, data_preprocessor=preprocessor,
                  train_cfg=dict(), test_cfg=ConfigDict(mode))
         )  # fmt: skip
     with torch.no_grad():
@@ -69,11 +69,12 @@ def found_edge(classes, axis):
 
 @pytest.mark.parametrize('axis', [0, 1], ids=['down', 'across'])
 @pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('kind', ['EncoderDecoder', 'FastEncoderDecoder'])
 @pytest.mark.parametrize('mode', MODES)
-def test_predict__edge_stays(mode, size, axis):
+def test_predict__edge_stays(mode, kind, size, axis):
     edge = size[axis] - 2 * PATCH
     image = picture(size, edge, axis)
-    model = segmentor(MODES[mode])
+    model = segmentor(MODES[mode], kind)
     with torch.no_grad():
         data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample(image)]))
         (prediction,) = model(**data, mode='predict')

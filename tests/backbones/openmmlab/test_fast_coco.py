@@ -1,21 +1,17 @@
 """COCO evaluation through faster-coco-eval against pycocotools, within mmdet's metric."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from mmdet.evaluation.metrics import CocoMetric
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import encode
 
+from backbones.openmmlab.by_name import FastCocoMetric
 from backbones.openmmlab.coco_eval import FastCOCOeval
-from backbones.openmmlab.repairs_coco import fast_wanted
-from tests.backbones.openmmlab.tiny import run_python
 
 HEIGHT, WIDTH, IMAGES, CLASSES = 40, 56, 14, 3
-METRIC = sys.modules[CocoMetric.__module__]
 
 
 def mask_of(rng, box):
@@ -87,22 +83,25 @@ def drawn(tmp_path_factory):
     return file, results
 
 
-def evaluate(drawn, evaluation, monkeypatch, **settings):
-    """mmdet's figures with one of the evaluations, unrounded ones beside them."""
+METRICS = {CocoMetric: COCOeval, FastCocoMetric: FastCOCOeval}
+
+
+def evaluate(drawn, kind, monkeypatch, **settings):
+    """A metric's figures, and unrounded ones beside them."""
     file, results = drawn
-    stats = {}
+    stats, summarize = {}, METRICS[kind].summarize
 
-    class Kept(evaluation):
-        def summarize(self):
-            super().summarize()
-            stats[self.params.iouType] = np.array(self.stats)
-            stats[f'{self.params.iouType} precision'] = self.eval['precision']
-            stats[f'{self.params.iouType} recall'] = self.eval['recall']
+    def kept(self):
+        summarize(self)
+        stats[self.params.iouType] = np.array(self.stats)
+        stats[f'{self.params.iouType} precision'] = self.eval['precision']
+        stats[f'{self.params.iouType} recall'] = self.eval['recall']
 
-    monkeypatch.setattr(METRIC, 'COCOeval', Kept)
-    metric = CocoMetric(ann_file=str(file), **settings)
+    metric = kind(ann_file=str(file), **settings)
     metric.dataset_meta = dict(classes=tuple('abc'))
-    return metric.compute_metrics(results), stats
+    with monkeypatch.context() as patch:
+        patch.setattr(METRICS[kind], 'summarize', kept)
+        return metric.compute_metrics(results), stats
 
 
 SETTINGS = {
@@ -115,8 +114,8 @@ SETTINGS = {
 
 @pytest.mark.parametrize('case', sorted(SETTINGS))
 def test_metric__figures_of_pycocotools(case, drawn, monkeypatch):
-    expected, raw = evaluate(drawn, COCOeval, monkeypatch, **SETTINGS[case])
-    figures, fast = evaluate(drawn, FastCOCOeval, monkeypatch, **SETTINGS[case])
+    expected, raw = evaluate(drawn, CocoMetric, monkeypatch, **SETTINGS[case])
+    figures, fast = evaluate(drawn, FastCocoMetric, monkeypatch, **SETTINGS[case])
     assert figures == pytest.approx(expected, nan_ok=True)
     assert list(figures) == list(expected)
     assert set(fast) == set(raw) and raw
@@ -128,24 +127,21 @@ def test_metric__figures_of_pycocotools(case, drawn, monkeypatch):
 def test_metric__without_detections(drawn, monkeypatch):
     file, results = drawn
     empty = [(truth, result(np.random.default_rng(0), each['img_id'], [], 0)) for truth, each in results]
-    for evaluation in (COCOeval, FastCOCOeval):
-        assert evaluate((file, empty), evaluation, monkeypatch, metric=['bbox', 'segm'])[0] == {}
+    for kind in METRICS:
+        assert evaluate((file, empty), kind, monkeypatch, metric=['bbox', 'segm'])[0] == {}
 
 
-def test_metric__takes_the_fast_one():
-    assert METRIC.COCOeval is FastCOCOeval
-    assert issubclass(METRIC.COCO, COCO) and issubclass(METRIC.COCOevalMP, COCOeval)
-
-
-def test_switch__pycocotools():
-    code = (
-        'import backbones, sys; from mmdet.evaluation.metrics import CocoMetric; '
-        'print("taken", sys.modules[CocoMetric.__module__].COCOeval.__module__)'
-    )
-    assert 'taken pycocotools.cocoeval' in run_python(code, DENSE_MAE_COCO_EVAL='pycocotools')[1]
-
-
-def test_switch__unknown(monkeypatch):
-    monkeypatch.setenv('DENSE_MAE_COCO_EVAL', 'quick')
-    with pytest.raises(ValueError, match='DENSE_MAE_COCO_EVAL=quick: choose fast or pycocotools'):
-        fast_wanted()
+def test_metric__keeps_the_matches_unless_asked_for_speed(drawn, monkeypatch):
+    """Who reads pycocotools' matches image by image finds them: mmdet's metric runs on, whatever is imported."""
+    kept = {}
+    for kind, evaluation in METRICS.items():
+        accumulate = evaluation.accumulate
+        monkeypatch.setattr(
+            evaluation,
+            'accumulate',
+            lambda self, p=None, *, own=accumulate: (kept.update({type(self): self.evalImgs}), own(self)),
+        )
+        evaluate(drawn, kind, monkeypatch, metric='bbox')
+    matches = [each for each in kept[COCOeval] if each]
+    assert sum((each['dtMatches'] > 0).sum() for each in matches) > 50
+    assert not kept[FastCOCOeval]

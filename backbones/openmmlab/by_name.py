@@ -1,0 +1,57 @@
+"""Faster forms of classes of mmdet and mmseg, for configs that ask for them by name.
+
+``type='FastUPerHead'`` builds a subclass of mmseg's UPerHead. Theirs stay as they are, and neither package is imported
+before one of the names is used.
+"""
+
+import functools
+import importlib
+from typing import Any, NamedTuple
+
+from mmengine.registry import METRICS, MODELS, Registry
+
+from backbones.openmmlab.fast_coco import FastEvaluation
+from backbones.openmmlab.fast_slide import FastWindows
+from backbones.openmmlab.fast_uper import FastFusion
+
+
+class Fast(NamedTuple):
+    """What stands before which class of another package, and the registry of the pair."""
+
+    registry: Registry
+    body: type
+    base: str
+
+
+FAST = {
+    'FastUPerHead': Fast(MODELS, FastFusion, 'mmseg.models.decode_heads.uper_head.UPerHead'),
+    'FastEncoderDecoder': Fast(MODELS, FastWindows, 'mmseg.models.segmentors.encoder_decoder.EncoderDecoder'),
+    'FastCocoMetric': Fast(METRICS, FastEvaluation, 'mmdet.evaluation.metrics.coco_metric.CocoMetric'),
+}
+
+
+@functools.cache
+def fast_class(name: str) -> type:
+    """The class of this name; imports the package of its base."""
+    body, (module, _, base) = FAST[name].body, FAST[name].base.rpartition('.')
+    parent = getattr(importlib.import_module(module), base)
+    return type(name, (body, parent), {'__module__': __name__, '__doc__': body.__doc__})
+
+
+# Pickled models find their class here.
+def __getattr__(name: str) -> type:
+    if name not in FAST:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return fast_class(name)
+
+
+def _builder(name: str) -> Any:
+    def build(**settings: Any) -> Any:
+        return fast_class(name)(**settings)
+
+    build.__name__ = name
+    return build
+
+
+for _name, _fast in FAST.items():
+    _fast.registry.register_module(name=_name, module=_builder(_name))
