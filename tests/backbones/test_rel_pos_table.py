@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import RectBivariateSpline
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones import rel_pos_table
@@ -21,6 +20,7 @@ from backbones.rel_pos_table import (
     table_bias,
     table_rows,
 )
+from tests.helpers import fake_cuda
 
 # interp2d(kind='cubic') over BEiT's geometric places, of the table below (3 x 3 patches).
 TO_4X4 = [
@@ -140,8 +140,8 @@ def test_resample_table__apples_gpu_has_no_double_precision(monkeypatch):
     assert resampling_device(torch.device('cuda', 1)) == torch.device('cuda', 1)
     assert resampling_device(torch.device('mps')) == torch.device('cpu')
     monkeypatch.setattr(rel_pos_table, 'resampling_device', lambda device: torch.device('cpu'))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        table = torch.empty(table_rows((3, 3)), 2, device='cuda')
+    with fake_cuda() as device:
+        table = torch.empty(table_rows((3, 3)), 2, device=device)
         with Notes():
             resampled = resample_table(table, (3, 3), (4, 5))
     assert resampled.device.type == 'cuda' and resampled.dtype == torch.float32
