@@ -3,7 +3,6 @@
 Letters: B batch, C channels, K classes, H, W image in pixels, h, w window in pixels, N windows.
 """
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -50,17 +49,15 @@ def window_boxes(size: Size, windows: Windows) -> list[Box]:
     return [Box(top, left, top + height, left + width) for top in tops for left in lefts]
 
 
-@functools.lru_cache(maxsize=16)
-@torch.inference_mode(False)
 def window_counts(size: Size, windows: Windows, device: torch.device) -> Tensor:
-    """How many windows see each pixel: (H, W) float32, computed on the CPU and kept."""
+    """How many windows see each pixel: (H, W) float32."""
     axes = []
     for length, crop, stride in zip(size, windows.crop, windows.stride, strict=True):
-        axis = torch.zeros(length)
+        axis = torch.zeros(length, device=device)
         for start in window_starts(length, crop, stride):
             axis[start : start + crop] += 1
         axes.append(axis)
-    return torch.outer(*axes).to(device)
+    return torch.outer(*axes)
 
 
 def add_windows(total: Tensor, scores: Tensor, boxes: list[Box]) -> None:

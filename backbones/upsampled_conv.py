@@ -6,8 +6,6 @@ to 64 times fewer cells, and each is upsampled and shifted to its place. The res
 Letters: B batch, C channels in, O channels out, h, w coarse map, H, W fine map.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,13 +13,10 @@ from torch import Tensor
 TAPS = 3
 
 
-# Kept tables serve inference and training alike.
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def shifted_upsampling(coarse: int, fine: int, align_corners: bool) -> Tensor:
+def shifted_upsampling(coarse: int, fine: int, align_corners: bool, device: torch.device | str = 'cpu') -> Tensor:
     """Bilinear upsampling along one axis, then a shift by each tap with zeros outside: (3, fine, coarse) float32."""
     # (1, h, h, 1): cell i of channel i is one
-    cells = torch.eye(coarse)[None, :, :, None]
+    cells = torch.eye(coarse, device=device)[None, :, :, None]
     upsampling = F.interpolate(cells, (fine, 1), mode='bilinear', align_corners=align_corners)[0, :, :, 0].T
     padded = F.pad(upsampling, (0, 0, 1, 1))
     return torch.stack([padded[tap : tap + fine] for tap in range(TAPS)])
@@ -44,7 +39,7 @@ def conv_of_upsampled(maps: Tensor, weight: Tensor, size: tuple[int, int], align
     # (B, 9 O, h, w) -> (B, tap down, tap across, O, h, w)
     taps = taps.unflatten(1, (TAPS, TAPS, len(weight)))
     down, across = (
-        shifted_upsampling(coarse, fine, align_corners).to(taps)
+        shifted_upsampling(coarse, fine, align_corners, maps.device).to(taps)
         for coarse, fine in zip(maps.shape[2:], size, strict=True)
     )
     wide = torch.einsum('bijohw,jxw->biohx', taps, across)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from backbones import PlainViT
+from backbones import PlainViT, launch
 from backbones.launch import (
     UsageError,
     check_data,
+    evaluate_in_bf16,
     read_config,
     save_versions,
     set_compile,
@@ -77,6 +78,15 @@ def test_check_data__names_the_missing_path(tmp_path):
     cfg.train_dataloader.dataset = dict(data_root=[str(tmp_path), str(tmp_path / 'b')])
     with pytest.raises(UsageError, match=r'b: there is no such'):
         check_data(cfg)
+
+
+def test_bf16__is_refused_on_macs(monkeypatch):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'mps')
+    cfg = read_config(SEG)
+    for ask in (use_bf16, lambda cfg: evaluate_in_bf16(cfg, 'val')):
+        with pytest.raises(UsageError, match='computes on mps: leave --amp out'):
+            ask(cfg)
+    assert cfg.optim_wrapper.type == 'OptimWrapper' and cfg.val_cfg.get('type', 'ValLoop') == 'ValLoop'
 
 
 def test_use_bf16__plain_wrapper_only():

@@ -105,6 +105,45 @@ def roi_align(features, rois, bins, scale, ratio, mode, aligned):
     return torch.stack(result).reshape(len(rois), *bins, -1).permute(0, 3, 1, 2)
 
 
+def roi_align_in_half(features, rois, bins, scale):
+    """Aligned average pooling as compiled mmcv computes it in fp16: every coordinate, weight and sum is rounded."""
+
+    def half(value):
+        return torch.as_tensor(value, dtype=torch.float16)
+
+    height, width = features.shape[2:]
+    result = []
+    for index, *box in rois.half():
+        x1, y1, x2, y2 = (v * half(scale) - half(0.5) for v in box)
+        steps = [(y2 - y1) / half(bins[0]), (x2 - x1) / half(bins[1])]
+        counts = [math.ceil(step) for step in steps]
+        for row in range(bins[0]):
+            for column in range(bins[1]):
+                total = features.new_zeros(features.shape[1])
+                for i in range(counts[0]):
+                    for j in range(counts[1]):
+                        y = y1 + half(row) * steps[0] + half(i + 0.5) * steps[0] / half(counts[0])
+                        x = x1 + half(column) * steps[1] + half(j + 0.5) * steps[1] / half(counts[1])
+                        y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+                        top, left = int(y), int(x)
+                        low, right = min(top + 1, height - 1), min(left + 1, width - 1)
+                        ly, lx = y - half(top), x - half(left)
+                        hy, hx = half(1) - ly, half(1) - lx
+                        image = features[int(index)]
+                        corners = (
+                            (hy * hx, top, left),
+                            (hy * lx, top, right),
+                            (ly * hx, low, left),
+                            (ly * lx, low, right),
+                        )
+                        value = features.new_zeros(features.shape[1])
+                        for weight, at_row, at_column in corners:
+                            value = value + weight * image[:, at_row, at_column]
+                        total = total + value
+                result.append(total / half(counts[0] * counts[1]))
+    return torch.stack(result).reshape(len(rois), *bins, -1).permute(0, 3, 1, 2)
+
+
 def zero_padded(image, y, x):
     """Value of (C, H, W) at (y, x), the map continued by zeros; differentiable in everything."""
     height, width = image.shape[1:]

@@ -12,13 +12,19 @@ import pytest
 import torch
 from mmdet.datasets.api_wrappers import COCOeval
 from mmdet.registry import METRICS
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from mmseg.registry import MODELS
 
 from backbones.openmmlab import by_name
 from tests.backbones.openmmlab.tiny import run_python
 
 HEAD = dict(type='FastUPerHead', in_channels=[6, 8], in_index=[0, 1], channels=4, num_classes=3, align_corners=False)
+
+
+def built(cfg):
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return MODELS.build(cfg)
+
 
 UPSTREAM = {
     uper_head.UPerHead: '_forward_feature',
@@ -45,7 +51,7 @@ def test_registry__is_as_it_was_written():
 
 
 def test_names__build_a_subclass_of_theirs():
-    head = MODELS.build(HEAD)
+    head = built(HEAD)
     assert type(head) is by_name.FastUPerHead and isinstance(head, uper_head.UPerHead)
     assert issubclass(by_name.FastEncoderDecoder, encoder_decoder.EncoderDecoder)
     assert isinstance(METRICS.build(dict(type='FastCocoMetric', metric='bbox')), coco_metric.CocoMetric)
@@ -54,7 +60,7 @@ def test_names__build_a_subclass_of_theirs():
 
 
 def test_names__survive_pickle_and_copy():
-    head = MODELS.build(HEAD)
+    head = built(HEAD)
     for again in (pickle.loads(pickle.dumps(head)), copy.deepcopy(head)):
         assert type(again) is type(head)
         assert torch.equal(again.conv_seg.weight, head.conv_seg.weight)
@@ -66,7 +72,7 @@ def test_names__survive_pickle_and_copy():
 
 def test_names__unknown_setting_is_named():
     with pytest.raises(TypeError, match='chanels'):
-        MODELS.build({**HEAD, 'chanels': 4})
+        built({**HEAD, 'chanels': 4})
 
 
 def test_import__brings_neither_package():

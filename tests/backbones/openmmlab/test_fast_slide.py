@@ -6,6 +6,7 @@ from mmengine.config import ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.helpers import randomise, relative_error
 
@@ -68,3 +69,16 @@ def test_predict__samples_as_upstream(monkeypatch):
     for sample, expected in zip(result, model.predict(images), strict=True):
         assert relative_error(sample.seg_logits.data, expected.seg_logits.data) < 1e-5
         assert (sample.pred_sem_seg.data == expected.pred_sem_seg.data).float().mean() > 0.999
+
+
+def test_predict__on_a_gpu_without_one():
+    """Values that torch only pretends to have: nothing of ours lies on the CPU, and nothing of the trial is kept."""
+    model, images = segmentor((32, 48), (21, 31)), torch.randn(1, 3, 75, 118)
+    with torch.no_grad():
+        expected = model.slide_inference(images, metas(images))
+    with FakeTensorMode(), torch.device('cuda'), torch.no_grad():
+        pretended = torch.empty(1, 3, 75, 118)
+        scores = segmentor((32, 48), (21, 31)).slide_inference(pretended, metas(pretended))
+    assert scores.device.type == 'cuda' and scores.shape == expected.shape
+    with torch.no_grad():
+        assert torch.equal(model.slide_inference(images, metas(images)), expected)
