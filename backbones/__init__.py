@@ -21,6 +21,7 @@ from backbones.prefetch import PrefetchToDevice
 from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
 from backbones.run_hooks import SeedEachEpoch, StopOnNonFinite
 from backbones.saving import AtomicCheckpointHook, SaveOnSignal
+from backbones.seg_dataset import SegmentationPairs
 from backbones.sharding import ShardedModel
 from backbones.skipping_loop import SkippingEpochLoop
 from backbones.start_line import StartLine
@@ -44,6 +45,7 @@ __all__ = [
     'SeedEachEpoch',
     'SeedEachIteration',
     'SeededIterLoop',
+    'SegmentationPairs',
     'ShardedModel',
     'SimpleFeaturePyramid',
     'SkippingEpochLoop',

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbones.coco_layout import COCO_SPLITS
-from backbones.data_layout import IMAGE_SUFFIXES
+from backbones.image_listing import IMAGE_SUFFIXES, is_image
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,6 @@ def find_folders(root: Path) -> dict[str, FolderPart]:
     return {part: FolderPart(folder, class_folders(folder)) for part, folder in part_folders(root).items()}
 
 
-def training_classes(root: Path) -> Path:
-    """Directory to pretrain on: the training part where ``root`` has a folder per class in each part, else ``root``.
-
-    Raises:
-        ValueError: there is no training part, and validation images must stay unseen until the evaluation.
-    """
-    folders = part_folders(root)
-    if 'val' in folders and 'train' not in folders:
-        raise ValueError(f'{root} holds only validation images ({folders["val"]}): these are not for pretraining')
-    return folders.get('train', root) if 'val' in folders else root
-
-
 def class_folders(folder: str | os.PathLike[str]) -> tuple[str, ...]:
     """List the classes of a folder that holds one folder per class, sorted by name; hidden ones do not count.
 
@@ -85,7 +73,4 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _holds_image(folder: Path) -> bool:
-    walk = os.walk(folder, followlinks=True)
-    return any(
-        file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.') for _, _, files in walk for file in files
-    )
+    return any(is_image(file) for _, _, files in os.walk(folder, followlinks=True) for file in files)

@@ -5,22 +5,29 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from backbones.data_folders import find_folders, training_classes
-from backbones.data_layout import find_ade, training_images
-from backbones.data_places import PARTS, palette, parts_in_use, require, same_classes, set_classes
+from backbones.data_folders import find_folders
+from backbones.data_places import PARTS, parts_in_use, require, same_classes, set_classes
+from backbones.data_root_ade import apply_ade
 from backbones.data_root_coco import apply_coco
-from backbones.data_sets import in_scope, loaded_datasets, type_name
+from backbones.data_sets import loaded_datasets, type_name
+from backbones.data_split import training_root
 
 Rule = Callable[[Config, list[Path], Sequence[str]], list[str]]
 
 
-def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need: Sequence[str] = PARTS) -> list[str]:
+def apply_data_root(
+    cfg: Config,
+    roots: str | Path | Sequence[str | Path],
+    need: Sequence[str] = PARTS,
+    zero_is_class: bool | None = None,
+) -> list[str]:
     """Set dataset paths, class names and their number everywhere in a config.
 
     Args:
         cfg: config whose data sets, alone or in wrappers, are of a type in `RULES`; changed in place.
         roots: the directory; pretraining takes several.
         need: parts that must exist, of 'train' and 'val'; the others are left as they are where they are absent.
+        zero_is_class: of label maps, see `apply_ade`.
 
     Returns:
         one line per thing set.
@@ -33,7 +40,12 @@ def apply_data_root(cfg: Config, roots: str | Path | Sequence[str | Path], need:
     for directory in directories:
         if not directory.is_dir():
             raise ValueError(f'--data-root {directory}: there is no such directory')
-    return find_rule(cfg)(cfg, directories, need)
+    rule = find_rule(cfg)
+    if zero_is_class is None:
+        return rule(cfg, directories, need)
+    if rule is not _apply_ade:
+        raise ValueError('--zero-is-class tells of label maps, and this config reads none')
+    return _apply_ade(cfg, directories, need, zero_is_class)
 
 
 def find_rule(cfg: Config) -> Rule:
@@ -62,11 +74,12 @@ def find_rule(cfg: Config) -> Rule:
 
 
 def _apply_images(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
-    chosen = [training_classes(training_images(root)) for root in roots]
+    chosen = [training_root(root) for root in roots]
     for _, datasets in loaded_datasets(cfg, 'train'):
         datasets[0].data_root = [str(path) for path in chosen]
     return [
-        f'pretraining images: {path}' + ('' if path == root else f' (only the training images of {root})')
+        f'pretraining images: {path}'
+        + ('' if path == root else f' (only the training images of {root}; give others by themselves)')
         for path, root in zip(chosen, roots, strict=True)
     ]
 
@@ -82,25 +95,8 @@ def _apply_coco(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str
     return apply_coco(cfg, _one(roots, 'CocoDataset'), need)
 
 
-def _apply_ade(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
-    root = _one(roots, 'ADE20KDataset')
-    parts = find_ade(root)
-    require(parts, need, root, 'ade')
-    classes = same_classes(parts)
-    done = []
-    for name, part in parts_in_use(parts):
-        for _, (dataset,) in loaded_datasets(cfg, name):
-            dataset.update(
-                type=in_scope('BaseSegDataset', dataset.type),
-                data_root='',
-                data_prefix=dict(img_path=str(part.images), seg_map_path=str(part.masks)),
-                img_suffix=part.image_suffix,
-                seg_map_suffix='.png',
-                reduce_zero_label=True,
-                metainfo=dict(classes=classes, palette=palette(len(classes))),
-            )
-        done.append(f'{name}: {part.images}, {part.masks} (label 0 is ignored)')
-    return [*done, *set_classes(cfg, classes)]
+def _apply_ade(cfg: Config, roots: list[Path], need: Sequence[str], zero_is_class: bool | None = None) -> list[str]:
+    return apply_ade(cfg, _one(roots, 'ADE20KDataset'), need, zero_is_class)
 
 
 def _apply_folders(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[str]:
@@ -125,6 +121,7 @@ RULES: dict[str, Rule] = {
     'CocoDataset': _apply_coco,
     'ADE20KDataset': _apply_ade,
     'BaseSegDataset': _apply_ade,
+    'SegmentationPairs': _apply_ade,
     'LabelledImages': _apply_folders,
 }
 

@@ -1,6 +1,7 @@
 """Objects cut out of a detection or segmentation data set: a small labelled set to judge features on."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ import cv2
 import numpy as np
 
 from backbones.coco_layout import CocoPart, find_coco
-from backbones.data_layout import AdePart, find_ade, known_layouts
+from backbones.data_ade import AdePart, find_ade
+from backbones.data_layout import known_layouts
+from backbones.label_maps import IGNORED, read_labels
 from pretrain.images import read_image
 
 PARTS = ('train', 'val')
-# Labels of segmentation masks that stand for no class.
-IGNORED = {0, 255}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Selection:
         min_count: classes with fewer objects than this, in training or validation, are left out.
         max_count: objects taken per class and part, spread over the images; 0 takes all.
         classes: the classes to take; empty takes all.
+
+    Raises:
+        ValueError: a number is negative.
     """
 
     min_size: int = 24
@@ -47,17 +51,28 @@ class Selection:
     max_count: int = 0
     classes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ('min_size', 'margin', 'min_count', 'max_count'):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f'{name}={getattr(self, name)} is below 0')
 
-def find_boxes(root: Path) -> dict[str, list[Box]]:
+
+def find_boxes(root: Path, zero_is_class: bool | None = None) -> dict[str, list[Box]]:
     """List the objects of a data set in COCO or ADE20K layout, per part ('train', 'val').
 
     In segmentation masks, each connected piece of a class is an object.
 
+    Args:
+        root: the directory.
+        zero_is_class: of masks, see `find_ade`.
+
     Raises:
-        ValueError: the directory has neither layout, or lacks a part.
+        ValueError: the directory has neither layout, lacks a part, or holds annotations that cannot be used.
     """
+    if not root.is_dir():
+        raise ValueError(f'{root}: there is no such directory')
     coco = find_coco(root)
-    ade = {} if coco else find_ade(root)
+    ade = {} if coco else find_ade(root, zero_is_class)
     missing = [part for part in PARTS if part not in (coco or ade)]
     if missing:
         layouts = f'{known_layouts("coco")}\n{known_layouts("ade")}'
@@ -68,28 +83,35 @@ def find_boxes(root: Path) -> dict[str, list[Box]]:
 
 
 def coco_boxes(part: CocoPart) -> Iterator[Box]:
-    """List the boxes of a COCO annotation file but for crowds."""
-    content = json.loads(part.annotations.read_text(encoding='utf-8'))
+    """List the boxes of a COCO annotation file but for crowds.
+
+    Raises:
+        ValueError: an annotation lacks something, or names a category or an image that is not listed.
+    """
+    content = json.loads(part.annotations.read_text(encoding='utf-8-sig'))
     names = {category['id']: category['name'] for category in content['categories']}
-    files = {image['id']: part.images / image['file_name'] for image in content['images']}
-    for entry in content['annotations']:
-        if not entry.get('iscrowd', 0):
-            left, top, width, height = (round(value) for value in entry['bbox'])
-            yield Box(files[entry['image_id']], names[entry['category_id']], (left, top, width, height))
+    files = {image['id']: part.images / image['file_name'].replace('\\', '/') for image in content['images']}
+    for index, entry in enumerate(content.get('annotations', [])):
+        try:
+            if not entry.get('iscrowd', 0):
+                left, top, width, height = (round(value) for value in entry['bbox'])
+                yield Box(files[entry['image_id']], names[entry['category_id']], (left, top, width, height))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f'{part.annotations}: annotation {index} (id {entry.get("id")}) cannot be used: '
+                f'{type(error).__name__} {error}; it needs image_id, category_id and bbox, those of listed ones'
+            ) from error
 
 
 def mask_boxes(part: AdePart) -> Iterator[Box]:
     """List the boxes of the connected pieces (8 neighbours) of each class in each mask."""
-    for mask_file in sorted(part.masks.glob('*.png')):
-        mask = cv2.imread(str(mask_file), cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise ValueError(f'{mask_file} cannot be decoded: it is empty, broken or not an image')
-        for label in sorted(set(np.unique(mask).tolist()) - IGNORED):
+    for image, mask_file in zip(part.pairs.images, part.pairs.masks, strict=True):
+        mask = read_labels(mask_file)
+        for label in sorted(set(np.unique(mask).tolist()) - {IGNORED, *range(part.first_label)}):
             _, _, statistics, _ = cv2.connectedComponentsWithStats((mask == label).astype(np.uint8), connectivity=8)
             # Row 0 is the background.
             for left, top, width, height, _ in statistics[1:].tolist():
-                name = part.classes[label - 1]
-                yield Box(part.images / f'{mask_file.stem}{part.image_suffix}', name, (left, top, width, height))
+                yield Box(image, part.classes[label - part.first_label], (left, top, width, height))
 
 
 def select(boxes: dict[str, list[Box]], selection: Selection) -> dict[str, list[Box]]:
@@ -139,22 +161,50 @@ def write_crops(boxes: dict[str, list[Box]], out: Path, margin: float) -> dict[s
 
     Raises:
         FileExistsError: ``out`` is not empty: crops of two selections would mix.
-        ValueError: an image cannot be read.
+        ValueError: an image cannot be read, or a box lies outside of it.
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f'{out} is not empty: choose another directory or delete it')
+    folders = folder_names({box.label for each in boxes.values() for box in each})
     counts: dict[str, Counter] = {part: Counter() for part in boxes}
     for part, each in boxes.items():
         for path, in_image in groupby(sorted(each, key=attrgetter('image')), key=attrgetter('image')):
             image = read_image(path)
             for box in in_image:
-                folder = out / part / box.label.replace('/', '_')
+                crop = cut(image, box.place, margin)
+                if not crop.size:
+                    size = f'{image.shape[0]} x {image.shape[1]}'
+                    raise ValueError(f'{path}: box {box.place} lies outside the image of {size} pixels')
+                folder = out / part / folders[box.label]
                 folder.mkdir(parents=True, exist_ok=True)
-                crop = cv2.cvtColor(cut(image, box.place, margin), cv2.COLOR_RGB2BGR)
-                file = folder / f'{counts[part][box.label]:05d}.jpg'
-                cv2.imwrite(str(file), crop, [cv2.IMWRITE_JPEG_QUALITY, 95])
+                _write_jpeg(folder / f'{counts[part][box.label]:05d}.jpg', crop)
                 counts[part][box.label] += 1
     return counts
+
+
+def folder_names(labels: Iterable[str]) -> dict[str, str]:
+    """A folder's name for each class, all different on any file system: 'a/b' and 'a_b' get 'a_b' and 'a_b_2'."""
+    names: dict[str, str] = {}
+    for label in sorted(labels, key=lambda label: (safe_name(label) != label, label)):
+        name = base = safe_name(label)
+        taken = {other.lower() for other in names.values()}
+        number = 2
+        while name.lower() in taken:
+            name, number = f'{base}_{number}', number + 1
+        names[label] = name
+    return names
+
+
+def safe_name(label: str) -> str:
+    """A class's name without what a folder's name may not hold, and neither hidden nor above its place."""
+    return re.sub(r'[\x00-\x1f\\/:*?"<>|]', '_', label).strip('. ') or '_'
+
+
+def _write_jpeg(file: Path, crop: np.ndarray) -> None:
+    done, data = cv2.imencode('.jpg', cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not done:
+        raise ValueError(f'{file} cannot be written: a crop of {crop.shape[0]} x {crop.shape[1]} pixels')
+    file.write_bytes(data.tobytes())
 
 
 def cut(image: np.ndarray, place: tuple[int, int, int, int], margin: float) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Unlabelled images for pretraining."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmengine.registry import DATASETS, FUNCTIONS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretrain.images import find_images
+from pretrain.images import find_training_images
 from pretrain.reading import path_array, read_next, read_tensor
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
@@ -20,7 +21,7 @@ class UnlabelledImages(Dataset):
     A file that cannot be read is named in a warning, and the next one takes its place.
 
     Args:
-        data_root: a directory, or several; searched at any depth for jpg, png, webp and tif.
+        data_root: a directory, or several; searched at any depth, see `find_training_images`.
         crop_size: side of the crops in pixels, or (height, width).
         crop_scale: least and greatest share of an image's area in a crop.
         crop: kind of crop, see `ViewMaker`, as the next.
@@ -30,6 +31,8 @@ class UnlabelledImages(Dataset):
             a step sees ``batch_size * repeats`` views. tools/train.py counts them in a scaled lr.
         token_size: side in pixels, or (height, width), of the second view of the crop for an image tokenizer:
             patches of the crop times the tokenizer's stride, 112 for 224 pixels in patches of 16.
+        value_range: values of 16-bit images that become black and white, such as (0, 4095) of a camera of 12 bits; None
+            takes (0, 65535).
 
     Raises:
         ValueError: a directory does not exist or holds no image, or a value is unknown or out of its range.
@@ -47,13 +50,14 @@ class UnlabelledImages(Dataset):
         color_jitter: float = 0.0,
         token_size: int | tuple[int, int] | None = None,
         repeats: int = 1,
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         if repeats < 1:
             raise ValueError(f'repeats={repeats} is below 1')
         self.repeats = repeats
-        self.paths = path_array(find_images(data_root))
+        self.paths = path_array(find_training_images(data_root))
         token_pair = None if token_size is None else pair(token_size)
-        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
+        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair, value_range)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,7 +73,9 @@ class UnlabelledImages(Dataset):
         if self.repeats == 1:
             views, _ = read_next(self.paths, index, self.make_views.from_file)
             return views
-        image, _ = read_next(self.paths, index, read_tensor)
+        value_range = self.make_views.value_range
+        read = read_tensor if value_range is None else partial(read_tensor, value_range=value_range)
+        image, _ = read_next(self.paths, index, read)
         return torch.utils.data.default_collate([self.make_views(image) for _ in range(self.repeats)])
 
 

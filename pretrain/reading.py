@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pretrain.images import read_image
+from backbones.image_listing import shown
+from backbones.image_read import Range, read_image
 
 T = TypeVar('T')
 
@@ -25,10 +26,10 @@ def path_array(paths: Iterable[str]) -> np.ndarray:
     return np.array([os.fsencode(path) for path in paths])
 
 
-def read_tensor(path: str) -> Tensor:
+def read_tensor(path: str, value_range: Range | None = None) -> Tensor:
     """Read an image: uint8 (3, H, W), channels last in memory, RGB; see `read_image`."""
     # (H, W, 3) -> (3, H, W)
-    return torch.from_numpy(read_image(path)).permute(2, 0, 1)
+    return torch.from_numpy(read_image(path, value_range)).permute(2, 0, 1)
 
 
 def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[T, int]:
@@ -51,7 +52,7 @@ def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[
             return read(os.fsdecode(paths[place])), place
         except ValueError as error:
             warnings.warn(f'{error}; the next image takes its place', stacklevel=2)
-    raise ValueError(f'none of the {len(paths)} images can be read, the first is {os.fsdecode(paths[0])}')
+    raise ValueError(f'none of the {len(paths)} images can be read, the first is {shown(os.fsdecode(paths[0]))}')
 
 
 @contextmanager

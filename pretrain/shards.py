@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from backbones.image_read import Range
 from pretrain.shards_write import INDEX, PLACES
 from pretrain.transforms import pair
 from pretrain.views import ViewMaker
@@ -35,12 +36,13 @@ class ShardedImages(Dataset):
 
     Args:
         data_root: directory of shards, or their address.
-        crop_size: see `pretrain.data.UnlabelledImages`, as the next five.
+        crop_size: see `pretrain.data.UnlabelledImages`, as the next six.
         crop_scale: of these.
         crop: of these.
         color_jitter: of these.
         token_size: of these.
         repeats: of these.
+        value_range: of these.
 
     Raises:
         ValueError: there is no index, or a shard is not what it tells, or a value is unknown or out of its range.
@@ -58,6 +60,7 @@ class ShardedImages(Dataset):
         color_jitter: float = 0.0,
         token_size: int | tuple[int, int] | None = None,
         repeats: int = 1,
+        value_range: Range | None = None,
     ) -> None:
         if repeats < 1:
             raise ValueError(f'repeats={repeats} is below 1')
@@ -65,7 +68,7 @@ class ShardedImages(Dataset):
         self.root = os.fspath(data_root).rstrip('/')
         self.names, self.places = read_index(self.root)
         token_pair = None if token_size is None else pair(token_size)
-        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair)
+        self.make_views = ViewMaker(pair(crop_size), crop, crop_scale, color_jitter, token_pair, value_range)
 
     def __len__(self) -> int:
         return len(self.places)

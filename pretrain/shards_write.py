@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pretrain.images import find_images
+from pretrain.images import find_training_images
 
 INDEX = 'index.json'
 # int64 (images, 3): number of the shard, first byte in it, bytes.
@@ -38,7 +38,7 @@ def write_shards(roots: str | Sequence[str], out: str | Path, images_per_shard: 
     if (folder / INDEX).exists():
         raise ValueError(f'{folder} has an {INDEX} already: choose another directory')
     folder.mkdir(parents=True, exist_ok=True)
-    paths = find_images(roots)
+    paths = find_training_images(roots)
     # What is read in order, by another program, is then mixed.
     random.Random(0).shuffle(paths)
     shards, places = [], np.empty((len(paths), 3), np.int64)

@@ -18,7 +18,7 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pretrain.images import find_images
+from pretrain.images import find_training_images
 from pretrain.reading import read_next, read_tensor
 from pretrain.tokenizer import load_tokenizer
 from pretrain.transforms import pair, resize
@@ -77,8 +77,9 @@ def file_digest(path: str | Path) -> str:
 def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]:
     """Paths of the images below one or several directories, and the same from there on, whatever their place."""
     roots = [data_root] if isinstance(data_root, str | os.PathLike) else data_root
-    found = [(path, os.path.relpath(path, root)) for root in roots for path in find_images(root)]
-    return [path for path, _ in found], [os.fsencode(name) for _, name in found]
+    paths = find_training_images(roots)
+    below = [next(root for root in roots if path.startswith(os.path.join(root, ''))) for path in paths]
+    return paths, [os.fsencode(os.path.relpath(path, root)) for path, root in zip(paths, below, strict=True)]
 
 
 @DATASETS.register_module()

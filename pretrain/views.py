@@ -3,10 +3,8 @@
 Letters: H, W size of the image, h, w size of a crop.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 import torch
@@ -14,8 +12,9 @@ import torchvision.transforms.v2.functional as vision
 from PIL import Image
 from torch import Tensor
 
-from pretrain.images import REDUCED, jpeg_size, read_reduced
-from pretrain.reading import read_tensor
+from backbones.image_listing import shown
+from backbones.image_read import MOST_PIXELS, REDUCED, Range, decode, decode_reduced, read_bytes
+from pretrain.images import jpeg_size
 from pretrain.transforms import draw_crop, resize
 
 CROPS = ('random', 'fixed', 'centre')
@@ -24,8 +23,6 @@ FIXED_SHARE = 224 / 256
 # A crop is decoded at reduced scale where it stays at least this many times as large as the views. Compared with full
 # decoding, photographs then differ by 0.9 of 255 in the mean from 1.6 on; at 1 by 2.4.
 LEAST_SHRINK = 2
-# Tiffs have their own reader; every other kind is told by its content.
-TIFF = (b'II*\0', b'MM\0*')
 
 Box = tuple[int, int, int, int]
 
@@ -58,6 +55,7 @@ class ViewMaker:
         crop_scale: least and greatest share of the area of a 'random' crop.
         color_jitter: strength of changes in brightness, contrast and saturation, in [0, 1]; BEiT takes 0.4.
         token_size: (height, width) of the second view, Lanczos as for DALL-E's tokenizer; None for none.
+        value_range: values of 16-bit images that become 0 and 255; None takes 0 and 65535.
 
     Raises:
         ValueError: a value is unknown or out of its range.
@@ -68,6 +66,7 @@ class ViewMaker:
     crop_scale: tuple[float, float] = (0.2, 1.0)
     color_jitter: float = 0.0
     token_size: tuple[int, int] | None = None
+    value_range: Range | None = None
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
@@ -88,36 +87,41 @@ class ViewMaker:
         return self.render(image, self.draw((image.shape[1], image.shape[2]), generator))
 
     def from_file(self, path: str, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Draw the views of an image file; decode a JPEG no finer than the crop needs.
+        """Draw the views of an image file; see `from_bytes`."""
+        return self.from_bytes(read_bytes(path), shown(path), generator)
+
+    def from_bytes(self, data: bytes, name: str, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Draw the views of an image; decode a JPEG no finer than the crop needs.
 
         The draws are those of full decoding. Where pixels are means over 2, 4 or 8, the edges of the crop move to
         the nearest of their borders.
 
+        Args:
+            data: of the image file.
+            name: for messages.
+            generator: see `__call__`.
+
         Raises:
-            ValueError: the file cannot be read; names it and says why.
+            ValueError: the image cannot be read; names it and says why.
         """
-        size = jpeg_size(path)
+        size = jpeg_size(data, name)
         if size is None:
-            return self(read_tensor(path), generator)
+            return self(self.whole(data, name), generator)
         choice = self.draw(size, generator)
         factor = self.reduction(choice.box[2:])
-        pixels = read_reduced(path, factor)
+        few = size[0] * size[1] <= MOST_PIXELS * factor**2
+        pixels = decode_reduced(data, factor) if few else None
         if pixels is None or pixels.shape[:2] != (-(-size[0] // factor), -(-size[1] // factor)):
-            # Broken, or OpenCV reads the header otherwise.
-            return self(read_tensor(path), generator)
+            # OpenCV may read the header otherwise.
+            image = self.whole(data, name)
+            return self.render(image, choice) if image.shape[1:] == size else self(image, generator)
         # (H, W, 3) -> (3, H, W)
         image = torch.from_numpy(pixels).permute(2, 0, 1)
         return self.render(image, replace(choice, box=reduced_box(choice.box, factor)))
 
-    def from_bytes(self, data: bytes, name: str, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Draw the views of the bytes of an image file, see `from_file`; ``name`` is for messages."""
-        with as_file(data, name) as path:
-            return self.from_file(path, generator)
-
     def whole(self, data: bytes, name: str) -> Tensor:
-        """Decode all of the bytes of an image file: uint8 (3, H, W)."""
-        with as_file(data, name) as path:
-            return read_tensor(path)
+        """Decode all of an image: uint8 (3, H, W); see `decode`."""
+        return torch.from_numpy(decode(data, name, self.value_range)).permute(2, 0, 1)
 
     def draw(self, size: tuple[int, int], generator: torch.Generator | None = None) -> Choice:
         """Draw everything random about the view of an image of ``size`` (H, W)."""
@@ -153,19 +157,6 @@ class ViewMaker:
             return free[0] // 2, free[1] // 2, h, w
         draws = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         return int(draws[0] * (free[0] + 1)), int(draws[1] * (free[1] + 1)), h, w
-
-
-@contextmanager
-def as_file(data: bytes, name: str) -> Iterator[str]:
-    """A file that holds ``data`` inside the block; a ValueError that names it names ``name``."""
-    suffix = '.tif' if data[:4] in TIFF else ''
-    with NamedTemporaryFile(suffix=suffix) as file:
-        file.write(data)
-        file.flush()
-        try:
-            yield file.name
-        except ValueError as error:
-            raise ValueError(str(error).replace(file.name, name)) from error
 
 
 def largest_box(size: tuple[int, int], ratio: float, share: float) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Small data sets on disk, drawn the same each time: rectangles of three classes."""
 
 import json
+import struct
 from pathlib import Path
 
 import cv2
@@ -97,3 +98,20 @@ def make_folders(root: Path, splits: tuple[str, str] = ('train', 'val'), sizes: 
                 folder.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(folder / f'{index:03}.png'), image[y - 1 : y + h + 1, x - 1 : x + w + 1])
     return root
+
+
+def write_bands(path: Path, height: int, width: int, bands: int) -> None:
+    """Write a black uncompressed TIFF of several bands of 8 bits, which Pillow and OpenCV cannot write."""
+    size = height * width * bands
+    tags = {256: width, 257: height, 258: (8,) * bands, 259: 1, 262: 1, 273: 8, 277: bands, 278: height, 279: size}
+    tags |= {284: 1, 338: (0,) * (bands - 1)}
+    entries, extra = b'', b''
+    for tag, value in sorted(tags.items()):
+        values = value if isinstance(value, tuple) else (value,)
+        raw = struct.pack(f'<{len(values)}H', *values)
+        if len(raw) > 4:  # it lies behind the directory
+            place, extra = 8 + size + 2 + 12 * len(tags) + 4 + len(extra), extra + raw
+            raw = struct.pack('<I', place)
+        entries += struct.pack('<HHI', tag, 3, len(values)) + raw.ljust(4, b'\0')
+    directory = struct.pack('<H', len(tags)) + entries + bytes(4) + extra
+    path.write_bytes(b'II*\0' + struct.pack('<I', 8 + size) + bytes(size) + directory)

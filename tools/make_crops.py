@@ -4,6 +4,7 @@ python tools/make_crops.py COCO_OR_ADE_STYLE_DIR OUT
 """
 
 import sys
+from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         '--max-count', type=above_zero, default=Selection.max_count, help='objects taken per class and part'
     )
     parser.add_argument('--classes', nargs='+', default=(), help='take these classes alone')
+    parser.add_argument(
+        '--zero-is-class', action=BooleanOptionalAction, help='label 0 of masks is the first class, or is ignored'
+    )
     args = parser.parse_args(arguments)
     choice = Selection(args.min_size, args.margin, args.min_count, args.max_count, tuple(args.classes))
-    counts = write_crops(select(find_boxes(args.root), choice), args.out, args.margin)
+    boxes = find_boxes(args.root, args.zero_is_class)
+    counts = write_crops(select(boxes, choice), args.out, args.margin)
     for label in sorted(counts['train']):
         print(f'{label:<24} {counts["train"][label]:>6} train {counts["val"][label]:>6} val')
     print(f'{args.out}: {sum(counts["train"].values())} train, {sum(counts["val"].values())} val')

@@ -44,6 +44,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
     parser.add_argument('--data-root', help='directory of the data, whatever its layout')
     add_model_flags(parser)
+    parser.add_argument(
+        '--zero-is-class',
+        action=argparse.BooleanOptionalAction,
+        help='label 0 of masks is the first class, or is ignored; default: ignored, if it does not look like one',
+    )
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument(
@@ -74,9 +79,11 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     asked = Asked(cfg, args.cfg_options)
     told += evaluate_in_bf16(cfg, 'test') if args.amp else []
     told += asked.keep(cfg, '--amp')
+    if args.zero_is_class is not None and not args.data_root:
+        raise UsageError('--zero-is-class tells how to read the masks of --data-root: give both')
     if args.data_root:
         try:
-            told += apply_data_root(cfg, args.data_root, need=('val',))
+            told += apply_data_root(cfg, args.data_root, ('val',), args.zero_is_class)
         except ValueError as error:
             raise UsageError(str(error)) from error
         told += asked.keep(cfg, '--data-root')
@@ -103,8 +110,8 @@ def load(runner: Runner, checkpoint: str) -> None:
     except ValueError as error:
         raise UsageError(f'checkpoint {error}') from error
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    classes = (getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}).get('classes') or ()
-    renamed = other_classes(content, classes)
+    here = getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}
+    renamed = other_classes(content, here.get('classes') or ())
     wrong = misfit(content, model)
     if wrong:
         raise UsageError(f'checkpoint {checkpoint} does not fit the config: {renamed or wrong}')
@@ -112,7 +119,22 @@ def load(runner: Runner, checkpoint: str) -> None:
         raise UsageError(f'checkpoint {checkpoint} does not fit the data: {renamed}')
     if renamed:
         runner.logger.warning(f'{checkpoint}: {renamed}')
+    check_zero(checkpoint, content, here)
     runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
+
+
+def check_zero(checkpoint: str, content: dict[str, Any], here: dict[str, Any]) -> None:
+    """Compare what label 0 of the masks means here and in the training.
+
+    Raises:
+        UsageError: it was a class and is ignored here, or the other way round.
+    """
+    trained = ((content.get('meta') or {}).get('dataset_meta') or {}).get('reduce_zero_label')
+    if trained not in (None, here.get('reduce_zero_label')):
+        flag = '--no-zero-is-class' if trained else '--zero-is-class'
+        raise UsageError(
+            f'checkpoint {checkpoint} was trained with {flag}: give it here too, else all labels are shifted'
+        )
 
 
 def as_json(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backbones.data_layout import training_images
+from backbones.data_split import training_root
 from backbones.launch import Parser, above_zero, command, seed
 from pretrain.picture_files import check_files, write_picture
 from pretrain.token_cache import file_digest
@@ -67,7 +67,7 @@ def cache(args: argparse.Namespace) -> str:
     described = describe(tokenizer, args.size, args.crop_scale, args.seed)
     about = replace(described, file=file_digest(args.checkpoint))
     # As tools/train.py does with its --data-root.
-    roots = [str(training_images(Path(root))) for root in args.data_root]
+    roots = [str(training_root(Path(root))) for root in args.data_root]
     count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
     return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
 

@@ -56,6 +56,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=seed, help="of every random choice; default: the config's, else drawn and logged"
     )
+    parser.add_argument(
+        '--zero-is-class',
+        action=argparse.BooleanOptionalAction,
+        help='label 0 of masks is the first class, or is ignored; default: ignored, if it does not look like one',
+    )
     add_schedule_flags(parser)
     add_model_flags(parser)
     parser.add_argument('--amp', action='store_true', help='bf16 autocast')
@@ -91,8 +96,10 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
 
 def set_data(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Point the config at ``--data-root``."""
+    if args.zero_is_class is not None and not args.data_root:
+        raise UsageError('--zero-is-class tells how to read the masks of --data-root: give both')
     try:
-        return apply_data_root(cfg, args.data_root) if args.data_root else []
+        return apply_data_root(cfg, args.data_root, zero_is_class=args.zero_is_class) if args.data_root else []
     except ValueError as error:
         raise UsageError(str(error)) from error
 

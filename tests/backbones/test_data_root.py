@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from backbones.data_layout import training_images
 from backbones.data_places import palette
 from backbones.data_root import apply_data_root
+from backbones.data_split import training_root
 from tests.conftest import ROOT
 from tests.datasets import CATEGORIES, CLASSES, coco_content, draw, make_ade, make_coco, make_folders, write_images
 
@@ -186,9 +186,6 @@ def test_apply_data_root__ade_mistakes(tmp_path):
     mask.unlink()
     with pytest.raises(ValueError, match=r'1 of 2 images in .* have no mask in .*004.jpg'):
         apply_data_root(seg_config(), root)
-    write_images(root / 'images/training', range(1), '.png')
-    with pytest.raises(ValueError, match=r"ending in .'.jpg', '.png'.: mmseg takes one suffix"):
-        apply_data_root(seg_config(), root)
     (root / 'classes.txt').unlink()
     with pytest.raises(ValueError, match=r'classes.txt is missing'):
         apply_data_root(seg_config(), root)
@@ -208,12 +205,12 @@ def test_apply_data_root__pretraining_never_sees_validation_images(tmp_path):
     assert 'only' not in report[2]
 
 
-def test_training_images__validation_only(tmp_path):
+def test_training_root__validation_only(tmp_path):
     (tmp_path / 'annotations').mkdir()
     write_images(tmp_path / 'images/val', range(2))
     (tmp_path / 'annotations/instances_val.json').write_text(json.dumps(coco_content(range(2))))
     with pytest.raises(ValueError, match='holds only validation images'):
-        training_images(tmp_path)
+        training_root(tmp_path)
 
 
 def test_palette__distinct_colours():

@@ -106,8 +106,10 @@ def test_workers__next_epoch_draws_other_crops(tmp_path):
 
 
 def test_workers__do_not_repeat_each_other(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(tmp_path / 'a.png')
-    dataset = UnlabelledImages([str(tmp_path)] * 8, crop_size=16)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    for name in range(8):
+        Image.fromarray(pixels).save(tmp_path / f'{name}.png')
+    dataset = UnlabelledImages(str(tmp_path), crop_size=16)
     crops = epoch(loader(dataset), 1)
     assert not torch.equal(crops[:4], crops[4:])
 

@@ -1,14 +1,18 @@
 """Reading images: Pillow is the oracle. Tolerances in grey levels: 0 unless stated."""
 
+import io
 import os
 import shutil
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
-from pretrain.images import find_images, read_image
+from pretrain.images import find_images, find_training_images, read_image
+from tests.datasets import write_bands
 
 HEIGHT, WIDTH = 40, 56
 
@@ -166,3 +170,169 @@ def test_find_images__directory_without_images(tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match=r"no image in '.*empty'.*\.webp"):
         find_images([tmp_path / 'full', tmp_path / 'empty'])
+
+
+def test_find_images__every_suffix_in_any_case_and_the_rest_counted(tmp_path):
+    for name in ('a.bmp', 'b.BMP', 'c.Tif', 'd.heic', 'e.HEIC', 'notes', '.hidden.jpg'):
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r'3 files are no images and are left out: 2 \.heic, 1 without suffix'):
+        found = find_images(tmp_path)
+    assert [os.path.basename(path) for path in found] == ['a.bmp', 'b.BMP', 'c.Tif']
+
+
+def test_find_images__links_in_circles_and_twice_count_once(tmp_path):
+    make_tree(tmp_path / 'set')
+    (tmp_path / 'set/a/circle').symlink_to(tmp_path / 'set')
+    (tmp_path / 'set/again.png').symlink_to(tmp_path / 'set/a/deep/er/c.png')
+    (tmp_path / 'set/lost.png').symlink_to(tmp_path / 'nowhere.png')
+    (tmp_path / 'set/itself.png').symlink_to(tmp_path / 'set/itself.png')
+    os.mkfifo(tmp_path / 'set/pipe.jpg')
+    with pytest.warns(UserWarning) as told:
+        found = find_images([tmp_path / 'set', tmp_path / 'set/a'])
+    assert [os.path.basename(path) for path in found] == ['d.webp', 'c.png', 'b.JPG', 'e.tiff', 'f.tif', 'g.jpeg']
+    text = '\n'.join(str(warning.message) for warning in told)
+    assert '1 links lead to images that are listed already' in text
+    assert 'reached more than once, and counted once' in text
+    assert '3 are no files that can be read' in text
+
+
+def test_find_images__inner_directory_first(tmp_path):
+    make_tree(tmp_path)
+    found = find_images([tmp_path / 'a', tmp_path])
+    assert len(found) == len(set(found)) == 6
+
+
+def test_find_images__closed_directory_is_named(tmp_path, monkeypatch):
+    make_tree(tmp_path)
+    scandir = os.scandir
+
+    # A superuser, as whom the tests may run, is refused nothing.
+    def refuse(place):
+        if str(place).endswith('deep'):
+            raise PermissionError(13, 'Permission denied')
+        return scandir(place)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.warns(UserWarning, match=r'1 directories cannot be read: .*deep \(Permission denied\)'):
+        assert len(find_images(tmp_path)) == 5
+
+
+def test_find_training_images__at_any_depth(tmp_path):
+    for place in ('north/train', 'north/test', 'south/images', 'south/masks', 'both/bullet train', 'both/test tube'):
+        make_tree(tmp_path / place)
+    with pytest.warns(UserWarning, match=r'not for training, left out: .*north/test, .*south/masks'):
+        found = find_training_images(tmp_path)
+    places = {os.path.relpath(path, tmp_path).rsplit('/', 1)[0] for path in found if path.endswith('b.JPG')}
+    assert places == {'north/train', 'south/images', 'both/bullet train', 'both/test tube'}
+    with pytest.warns(UserWarning, match='no images'):
+        assert len(find_training_images(tmp_path / 'north/test')) == 6
+
+
+CUT = {
+    'jpg': dict(quality=90),
+    'progressive.jpg': dict(quality=90, progressive=True),
+    'png': {},
+    'bmp': {},
+    'webp': dict(lossless=True),
+    'tif': {},
+    'lzw.tif': dict(compression='tiff_lzw'),
+}
+
+
+@pytest.mark.filterwarnings('ignore:Corrupt EXIF', 'ignore:Truncated File')
+@pytest.mark.parametrize('kind', sorted(CUT))
+@pytest.mark.parametrize('share', [0.02, 0.5, 0.98])
+def test_read_image__cut_file_is_refused(tmp_path, kind, share):
+    path = tmp_path / f'a.{kind}'
+    Image.fromarray(scene()).save(path, **CUT[kind])
+    assert error(path) <= 4  # whole, it is read; two JPEG decoders differ by a few levels
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match=rf'a\.{kind} cannot be'):
+        read_image(path)
+
+
+@pytest.mark.parametrize('progressive', [False, True])
+def test_read_image__jpeg_ends_at_its_marker(tmp_path, progressive):
+    thumbnail, path = io.BytesIO(), tmp_path / 'a.jpg'
+    Image.fromarray(scene()).save(thumbnail, 'JPEG')
+    exif = b'Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0' + thumbnail.getvalue()
+    Image.fromarray(scene()).save(path, exif=exif, progressive=progressive)
+    whole, pixels = path.read_bytes(), read_image(path)
+    path.write_bytes(whole + b'\0' * 500 + b'maker notes')
+    assert np.array_equal(read_image(path), pixels)
+    for tail in (b'', b'\0' * 4000):
+        path.write_bytes(whole[: -len(whole) // 8] + tail)
+        with pytest.raises(ValueError, match=r'a\.jpg cannot be decoded: it is cut short'):
+            read_image(path)
+
+
+def test_read_image__special_files_do_not_wait(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    with pytest.raises(ValueError, match=r'pipe\.jpg cannot be read: it is a pipe'):
+        read_image(tmp_path / 'pipe.jpg')
+    with pytest.raises(ValueError, match='cannot be read: it is a directory'):
+        read_image(tmp_path)
+    with pytest.raises(ValueError, match=r'absent\.jpg cannot be read: there is no such file'):
+        read_image(tmp_path / 'absent.jpg')
+
+
+def test_read_image__name_that_is_no_utf8(tmp_path):
+    Image.fromarray(scene()).save(tmp_path / 'a.png')
+    odd = os.path.join(os.fsencode(tmp_path), b'caf\xe9.png')
+    os.rename(tmp_path / 'a.png', odd)
+    assert find_images(tmp_path) == [os.fsdecode(odd)]
+    assert np.array_equal(read_image(os.fsdecode(odd)), scene())
+    with open(odd, 'wb') as file:
+        file.write(b'broken')
+    with pytest.raises(ValueError, match=r'caf\\xe9\.png cannot be') as caught:
+        read_image(os.fsdecode(odd))
+    str(caught.value).encode('utf-8')  # a log can hold it
+
+
+def bomb(path, side):
+    """A PNG that claims to be very large."""
+    header = struct.pack('>IIBBBBB', side, side, 1, 0, 0, 0, 0)
+    chunks = b''.join(
+        struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
+        for kind, body in ((b'IHDR', header), (b'IDAT', zlib.compress(b'\0' * 100)), (b'IEND', b''))
+    )
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunks)
+
+
+@pytest.mark.parametrize('side', [30_000, 65_000])
+def test_read_image__bomb_is_refused_before_it_is_decoded(tmp_path, side):
+    bomb(tmp_path / 'a.png', side)
+    with pytest.raises(ValueError, match=rf'a\.png cannot be read: {side} x {side} pixels are too many'):
+        read_image(tmp_path / 'a.png')
+
+
+def test_read_image__bands_are_counted(tmp_path):
+    write_bands(tmp_path / 'a.tif', 4, 4, 5)
+    with pytest.raises(ValueError, match=r'a\.tif cannot be read: it has 5 bands, and 1, 3 or 4 can be read'):
+        read_image(tmp_path / 'a.tif')
+
+
+def test_read_image__twelve_bits_in_sixteen(tmp_path):
+    values = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    cv2.imwrite(str(tmp_path / 'a.png'), values)
+    with pytest.warns(UserWarning, match=r'12 bits only: 0 to 4095 of 65535, which become 0 to 15 of 255'):
+        assert read_image(tmp_path / 'a.png').max() == 15
+    pixels = read_image(tmp_path / 'a.png', (0, 4095))
+    assert np.array_equal(pixels[..., 0], np.round(values / 4095 * 255))
+    # Values outside the range become black and white.
+    assert read_image(tmp_path / 'a.png', (1000, 2000))[..., 1].ravel()[[0, 1000, 1500, 2000, 4095]].tolist() == [
+        0,
+        0,
+        128,
+        255,
+        255,
+    ]
+
+
+def test_read_image__cielab_within_its_steps(tmp_path):
+    srgb, lab = ImageCms.createProfile('sRGB'), ImageCms.createProfile('LAB')
+    soft = Image.fromarray((60 + scene() // 3).astype(np.uint8))  # inside what 8-bit CIELAB can hold
+    ImageCms.profileToProfile(soft, srgb, lab, outputMode='LAB').save(tmp_path / 'a.tif')
+    distance = np.abs(read_image(tmp_path / 'a.tif').astype(int) - np.asarray(soft))
+    assert distance.mean() <= 1
+    assert distance.max() <= 5  # whole numbers of a and b are steps of up to that in sRGB

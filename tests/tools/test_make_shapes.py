@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from backbones.coco_layout import find_coco
-from backbones.data_layout import find_ade
+from backbones.data_ade import find_ade
 from tools.make_shapes import main
 from tools.shapes.outlines import THINGS
 from tools.shapes.scene import MOST_HIDDEN, THING_NAMES, draw_scene

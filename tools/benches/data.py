@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from backbones.image_read import read_bytes
 from pretrain.images import find_images, jpeg_size
 from pretrain.views import ViewMaker
 from tools.benches.claims import Bench, Claim, Finding
@@ -49,7 +50,7 @@ def real_files() -> list[str]:
     root = os.environ.get('DENSE_MAE_DATA')
     if root is None:
         return []
-    sizes = {path: jpeg_size(path) for path in find_images(root)}
+    sizes = {path: jpeg_size(read_bytes(path), path) for path in find_images(root)}
     near = [path for path, size in sizes.items() if size and NEAR[0] <= min(size) and max(size) <= NEAR[1]]
     return near[:: -(-len(near) // MOST_FILES)] if near else []
 
