@@ -32,7 +32,7 @@ def fit_positions(table: Tensor, grid: tuple[int, int], known: tuple[int, int] |
     old_grid = grid_of(table, grid, known)
     if old_grid is None:
         return None
-    if not prefix_rows(table.shape[1], grid, known):
+    if table.shape[1] == old_grid[0] * old_grid[1]:
         table = F.pad(table, (0, 0, 1, 0))
     return resample_pos_embed(table, old_grid, grid)
 
@@ -79,9 +79,11 @@ def grid_of(
     """
     prefix = prefix_rows(table.shape[1], grid, known)
     places = table.shape[1] - prefix
-    drawn = _grid_of_sincos(table[:, prefix:], places)
-    if drawn:
-        return drawn
+    # 25 rows may be 5 x 5 places, or a class token's and 4 x 6: a fixed table tells.
+    drawn = [_grid_of_sincos(table[:, start:], table.shape[1] - start) for start in (prefix, 1 - prefix)]
+    nearest = min((each for each in drawn if each), default=None)
+    if nearest:
+        return nearest[1]
     if known and known[0] * known[1] == places:
         return known
     side = math.isqrt(places)
@@ -92,18 +94,20 @@ def grid_of(
     return grid if as_many else square
 
 
-def _grid_of_sincos(places: Tensor, count: int) -> tuple[int, int] | None:
-    """Grid of a fixed sin-cos table (1, H * W, D), fine-tuned or not; None for a learned one."""
-    if places.shape[2] % 4 or places.is_meta or not places.is_floating_point():
+def _grid_of_sincos(places: Tensor, count: int) -> tuple[float, tuple[int, int]] | None:
+    """Distance to and grid of a fixed sin-cos table (1, H * W, D), fine-tuned or not; None for a learned one."""
+    if places.shape[2] % 4 or places.is_meta or not places.is_floating_point() or not count:
         return None
     side = math.isqrt(count)
-    if side * side == count and min(sincos_distances(places, (side, side)).values()) < NEAR_SINCOS:
-        return side, side
+    if side * side == count:
+        distance = min(sincos_distances(places, (side, side)).values())
+        if distance < NEAR_SINCOS:
+            return distance, (side, side)
     heights = [height for height in range(1, count + 1) if count % height == 0]
     found = {(h, count // h): min(sincos_distances(places, (h, count // h)).values()) for h in heights}
     best, *others = sorted(found, key=lambda each: found[each])
     limit = min((found[each] for each in others), default=1.0)
-    return best if found[best] < MUCH_NEARER * limit else None
+    return (found[best], best) if found[best] < MUCH_NEARER * limit else None
 
 
 def sincos_distances(places: Tensor, grid: tuple[int, int]) -> dict[str, float]:

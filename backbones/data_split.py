@@ -37,8 +37,11 @@ def training_root(root: Path) -> Path:
     """Directory below ``root`` that holds all images to train on, ``root`` itself where they lie in several.
 
     Raises:
-        ValueError: there are images for validation and test only, which must stay unseen until then.
+        ValueError: there is no such directory, or it holds images for validation and test only, which must stay
+            unseen until then.
     """
+    if not root.is_dir():
+        raise ValueError(f'{root}: there is no such directory')
     place = found = root
     for _ in range(8):  # links may form a circle
         names = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith('.'))

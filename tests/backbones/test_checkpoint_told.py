@@ -58,10 +58,10 @@ def test_load_pretrained__architecture_in_the_arguments(args):
     assert not load_pretrained(PlainViT('small', img_size=32, out_norm=True), {'model': state, 'args': args}).assumed
 
 
-@pytest.mark.parametrize('source', ['timm/vit_so400m_patch14_siglip_gap_224.webli', 'a.pth'])
+@pytest.mark.parametrize('source', ['timm/vit_so400m_patch16_siglip_gap_256.webli', 'a.pth'])
 def test_told_by__activation_of_timms_model(source):
-    tensors = {'patch_embed.proj.weight': torch.empty(1152, 3, 14, 14), 'blocks.26.norm1.bias': torch.empty(1152)}
-    content = {} if source.startswith('timm') else {'arch': 'vit_so400m_patch14_siglip_gap_224'}
+    tensors = {'patch_embed.proj.weight': torch.empty(1152, 3, 16, 16), 'blocks.26.norm1.bias': torch.empty(1152)}
+    content = {} if source.startswith('timm') else {'arch': 'vit_so400m_patch16_siglip_gap_256'}
     told = told_by(content, source, 'timm', tensors)
     assert (told.heads, told.activation) == (16, 'GELUTanh')
     # Of another width or depth the name tells nothing.

@@ -54,7 +54,7 @@ def test_cache__can_be_trained_on(files, capsys):
         (['reconstruct', 'tokenizer.pth', 'images/000.png', '--out', 'no/folder/out.png'], 'cannot be written'),
         (['reconstruct', 'tokenizer.pth', 'images/000.png', '--out', 'o.png', '--size', '30'], '30x30 is no'),
         (['cache', 'tokenizer.pth', '--data-root', 'images', '--out', 'images'], 'images is not empty'),
-        (['cache', 'tokenizer.pth', '--data-root', 'nowhere', '--out', 'new'], "no directory 'nowhere'"),
+        (['cache', 'tokenizer.pth', '--data-root', 'nowhere', '--out', 'new'], 'nowhere: there is no such directory'),
     ],
 )
 def test_tokens__mistakes_end_in_one_line(files, capsys, monkeypatch, arguments, message):
