@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
 
 import backbones  # noqa: F401  (makes OpenMMLab importable before any test module imports it)
 
@@ -15,6 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 def seeded():
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def mmengine_as_it_was():
+    """No test sees the scope, the log file or the figures that another test's runner left current in mmengine."""
+    kept = {kind: dict(kind._instance_dict) for kind in (DefaultScope, MMLogger, MessageHub)}
+    yield
+    for kind, instances in kept.items():
+        kind._instance_dict.clear()
+        kind._instance_dict.update(instances)
 
 
 @pytest.fixture(scope='session')

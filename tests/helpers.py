@@ -11,11 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import Dataset
 
 
-def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+def randomise(module: nn.Module, seed: int = 0, buffers: bool = True) -> nn.Module:
     """Give every parameter and running statistic a random value: initial zeros and ones would hide errors."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, value in (*module.named_parameters(), *module.named_buffers()):
+        for name, value in (*module.named_parameters(), *(module.named_buffers() if buffers else ())):
             if not value.is_floating_point():
                 continue
             noise = torch.randn(value.shape, generator=generator)

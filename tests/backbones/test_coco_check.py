@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from pycocotools import mask as coco_mask
 
 from backbones.coco_layout import find_coco
@@ -168,8 +169,9 @@ def trained_on(cfg):
     import mmdet.datasets  # noqa: F401
     from mmdet.registry import DATASETS
 
-    dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
-    dataset.full_init()
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+        dataset.full_init()
     return sum(
         not instance['ignore_flag'] for i in range(len(dataset)) for instance in dataset.get_data_info(i)['instances']
     )

@@ -169,7 +169,7 @@ def test_resume__another_number_of_classes_is_refused(tmp_path):
     main([*line, '--cfg-options', *small(SEG)])
     (root / 'classes.txt').write_text('red\ngreen\nblue\nwhite\n')
     with pytest.raises(UsageError, match=r'decode_head.conv_seg.weight is \(3, .*\) there and \(4, .*\) here'):
-        main([*line, '--resume', '--cfg-options', *small(SEG)])
+        main([*line, '--resume', '--no-zero-is-class', '--cfg-options', *small(SEG)])
 
 
 def test_resume__another_batch_is_refused(place):
