@@ -31,22 +31,37 @@ def find_published(name: str) -> Path | None:
         return None
     if '://' in name:
         return _downloaded(name)
-    match = HUB_NAME.fullmatch(name)
-    if not match:
+    asked = _hub_files(name)
+    if not asked:
         return None
-    repository, revision, file = match.groups()
-    files = (file,) if file else HUB_FILES
-    for offline in (True, False):
-        found = _first_file(repository, revision, files, offline)
-        if found:
-            if not offline:
-                # Tells heads and activation.
-                _first_file(repository, revision, ('config.json',), offline)
-            return found
+    repository, revision, files = asked
+    found = _first_file(repository, revision, files, offline=True)
+    if found:
+        return found
+    found = _first_file(repository, revision, files, offline=False)
+    if found:
+        # Tells heads and activation.
+        _first_file(repository, revision, ('config.json',), offline=False)
+        return found
     raise ValueError(
         f'{name} cannot be fetched: {" or ".join(files)} of {repository} is neither in the Hugging Face cache nor '
         'could it be downloaded; fetch it where there is a network and give its path'
     )
+
+
+def find_cached(name: str) -> Path | None:
+    """Find the local file of a Hugging Face name, without asking the network; None where there is none."""
+    asked = None if Path(name).exists() else _hub_files(name)
+    return _first_file(*asked, offline=True) if asked else None
+
+
+def _hub_files(name: str) -> tuple[str, str | None, tuple[str, ...]] | None:
+    """Repository, revision and files that a name asks for; None where it is no name of the hub."""
+    match = HUB_NAME.fullmatch(name)
+    if not match:
+        return None
+    repository, revision, file = match.groups()
+    return repository, revision, (file,) if file else HUB_FILES
 
 
 def _downloaded(address: str) -> Path:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.checkpoint_config import read_model_config
-from backbones.checkpoint_hub import find_published
+from backbones.checkpoint_hub import find_cached
 from backbones.layers import LAYER_NORM_EPS
 from backbones.variants import variant_sizes
 
@@ -99,7 +99,7 @@ def _by_moco(content: dict[str, Any], format_name: str, width: int) -> Told:
 def _config_beside(source: str) -> dict[str, Any]:
     """The ``config.json`` beside a file, as Hugging Face's repositories have it; empty where there is none."""
     try:
-        config = json.loads((find_published(source) or Path(source)).with_name('config.json').read_text())
+        config = json.loads((find_cached(source) or Path(source)).with_name('config.json').read_text())
     # None there, or no JSON; a source that is the name of no file.
     except (OSError, ValueError, RecursionError):
         return {}
