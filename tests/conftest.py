@@ -12,6 +12,12 @@ import backbones  # noqa: F401  (makes OpenMMLab importable before any test modu
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The processes of pytest-xdist share the cores, and so do the commands that tests start.
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
+    THREADS = max(1, (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT']))
+    os.environ.setdefault('OMP_NUM_THREADS', str(THREADS))
+    torch.set_num_threads(THREADS)
+
 
 @pytest.fixture(autouse=True)
 def seeded():

@@ -107,6 +107,7 @@ def test_count_flops__and_rate():
     left, right = torch.randn(4, 5), torch.randn(5, 6)
     assert count_flops(lambda: left @ right) == 2 * 4 * 5 * 6
     assert matmul_rate('cpu', torch.float32, 0.0) > 1e8
+    assert matmul_rate('cpu', torch.bfloat16, 0.01) > 1e7
 
 
 def test_check_equal__refuses():
