@@ -16,9 +16,16 @@ CONFIGS = ROOT / 'pretrain/configs'
 MAE = CONFIGS / 'mae_tiny.py'
 
 
+def short_mae():
+    """MAE with an encoder as wide as the shipped one, but of few blocks."""
+    cfg = read_config(MAE)
+    cfg.model.encoder.variant = dict(embed_dim=192, depth=3, num_heads=3)
+    return cfg
+
+
 @pytest.mark.parametrize('recomputed', [False, True])
 def test_peak_bytes__equals_what_a_real_step_allocates(recomputed):
-    cfg = read_config(MAE)
+    cfg = short_mae()
     model = build(cfg, recomputed)
     images = torch.randn(3, 3, 96, 128)
     measured = peak_mib(lambda: model.losses(Views(images, 16))['loss'].backward()) * 2**20
@@ -29,7 +36,7 @@ def test_peak_bytes__equals_what_a_real_step_allocates(recomputed):
 
 
 def test_find_need__less_by_bf16_and_by_recomputing():
-    cfg = read_config(MAE)
+    cfg = short_mae()
     settings = (PLAIN, Setting(True, False), Setting(True, True))
     plain, bf16, recomputed = (find_need(cfg, setting, (224, 224)).per_image for setting in settings)
     assert plain > 1.3 * bf16
@@ -37,9 +44,9 @@ def test_find_need__less_by_bf16_and_by_recomputing():
 
 
 def test_find_need__foretells_another_batch():
-    cfg = read_config(MAE)
-    need = find_need(cfg, PLAIN, (96, 128))
-    peak, trained = peak_bytes(cfg, PLAIN, 7, (96, 128))
+    cfg = short_mae()
+    need = find_need(cfg, PLAIN, (224, 288))
+    peak, trained = peak_bytes(cfg, PLAIN, 7, (224, 288))
     assert need.fixed + 7 * need.per_image == pytest.approx(peak, rel=0.02)
     assert need.trained == trained
 
@@ -48,6 +55,7 @@ def test_find_need__foretells_another_batch():
 @pytest.mark.parametrize('path', ['det_configs/mask_rcnn_vit_tiny.py', 'seg_configs/upernet_vit_tiny.py'])
 def test_find_need__heads_count(path):
     cfg = read_config(ROOT / path)
+    cfg.model.backbone.update(variant=dict(embed_dim=192, depth=4, num_heads=3), out_indices=(0, 1, 2, 3))
     need = find_need(cfg, PLAIN, (128, 160))
     parameters = sum(p.numel() for p in build(cfg, False).parameters())
     assert need.trained <= parameters
@@ -58,7 +66,9 @@ def test_find_need__heads_count(path):
 
 @pytest.mark.slow
 def test_find_need__beit_needs_no_tokenizer_file():
-    assert find_need(read_config(ROOT / 'pretrain/configs/beit_tiny.py'), PLAIN, (64, 96)).per_image > 0
+    cfg = read_config(ROOT / 'pretrain/configs/beit_tiny.py')
+    cfg.model.encoder.variant = dict(embed_dim=192, depth=3, num_heads=3)
+    assert find_need(cfg, PLAIN, (64, 96)).per_image > 0
 
 
 def test_need__arithmetic():
@@ -88,8 +98,9 @@ def test_image_size__unknown():
         image_size(Config(dict(model=dict(), train_dataloader=dict(dataset=dict()))))
 
 
-def test_main__plan(capsys):
-    benchmark.main(['plan', str(MAE), '--gpu-memory', '2', '--size', '64', '96'])
+def test_main__plan(tmp_path, capsys):
+    short_mae().dump(tmp_path / 'mae.py')
+    benchmark.main(['plan', str(tmp_path / 'mae.py'), '--gpu-memory', '2', '--size', '64', '96'])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('images of 64 x 96, AdamW, 2 GiB')
     assert [line.split(' | ')[0] for line in lines[3:]] == [
