@@ -42,9 +42,12 @@ def check(module, inputs, backend):
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize('options', OPTIONS.values(), ids=OPTIONS)
-def test_plain_vit__one_graph(options):
-    check(vit(options), torch.randn(2, 3, 50, 80), 'aot_eager')
+@pytest.mark.parametrize('name', OPTIONS)
+def test_plain_vit__one_graph(name, request):
+    if name == 'fold' and torch.__version__.startswith('2.6'):
+        reason = 'PyTorch 2.6 foretells other strides of flash attention on CPUs than it gives: attention="chunk" there'
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=RuntimeError, strict=True))
+    check(vit(OPTIONS[name]), torch.randn(2, 3, 50, 80), 'aot_eager')
 
 
 def test_plain_vit__one_graph_for_every_batch():

@@ -6,9 +6,8 @@ from mmengine.config import ConfigDict
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from tests.helpers import randomise, relative_error
+from tests.helpers import fake_cuda, randomise, relative_error
 
 BN = dict(type='BN')
 CASES = [((75, 118), (32, 48), (21, 31)), ((40, 90), (64, 64), (43, 43)), ((30, 20), (64, 64), (43, 43))]
@@ -76,7 +75,7 @@ def test_predict__on_a_gpu_without_one():
     model, images = segmentor((32, 48), (21, 31)), torch.randn(1, 3, 75, 118)
     with torch.no_grad():
         expected = model.slide_inference(images, metas(images))
-    with FakeTensorMode(), torch.device('cuda'), torch.no_grad():
+    with fake_cuda() as gpu, gpu, torch.no_grad():
         pretended = torch.empty(1, 3, 75, 118)
         scores = segmentor((32, 48), (21, 31)).slide_inference(pretended, metas(pretended))
     assert scores.device.type == 'cuda' and scores.shape == expected.shape
