@@ -24,7 +24,8 @@ COCO_LAYOUTS = """\
   COCO:     {train2017,val2017}/, annotations/instances_{train2017,val2017}.json
   images:   images/{train,val}/, annotations/instances_{train,val}.json
   folders:  {train,val}/, annotations/{train,val}.json (or instances_{train,val}.json)
-  Roboflow: {train,valid}/_annotations.coco.json beside the images"""
+  Roboflow: {train,valid}/_annotations.coco.json beside the images
+One annotation file for all images (such as CVAT's instances_default.json) has to be split into train and val first."""
 
 Listed = dict[Path, list[str]]
 

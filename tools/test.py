@@ -93,9 +93,9 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
     # Its weights are the averaged ones already.
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.type != 'EMAHook']
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != 'EMAHook']
     hooks = cfg.get('default_hooks') or {}
-    cfg.default_hooks = {name: hook for name, hook in hooks.items() if not hook or hook.type != 'EMAHook'}
+    cfg.default_hooks = {name: hook for name, hook in hooks.items() if not hook or hook.get('type') != 'EMAHook'}
     return cfg, told
 
 

@@ -217,3 +217,13 @@ def test_apply_data_root__testing_asks_nothing_of_the_training_part(tmp_path):
     told = apply_data_root(cfg, root, need=('val',))
     assert not any(line.startswith('train') for line in told)
     assert evaluate_truth(cfg)['coco/segm_mAP'] == 1.0
+
+
+@pytest.mark.parametrize('file', ['annotations/instances_default.json', '_annotations.coco.json'])
+def test_apply_data_root__one_file_for_all_images(tmp_path, file):
+    root = make_coco(tmp_path / 'data')
+    (root / 'annotations/instances_val.json').unlink()
+    (root / 'annotations/instances_train.json').rename(root / file)
+    with pytest.raises(ValueError, match='layout that is not known') as error:
+        apply_data_root(config(tmp_path), root)
+    assert 'has to be split into train and val first' in str(error.value)

@@ -381,3 +381,13 @@ def test_train__published_names_and_other_channels_go_through_the_command(tmp_pa
     found, kernel = encoder.patch_embed.proj.weight, vit.patch_embed.proj.weight
     torch.testing.assert_close(found.sum(1), kernel.sum(1))
     torch.testing.assert_close(found[:, 0], found[:, 3])
+
+
+def test_test__an_entry_of_hooks_without_a_type_is_named(tmp_path, capsys):
+    torch.save({'state_dict': {}, 'meta': {}}, tmp_path / 'a.pth')
+    words = [SEG, str(tmp_path / 'a.pth'), '--data-root', data(SEG, tmp_path / 'data'), '--work-dir',
+             str(tmp_path / 'run'), '--cfg-options', *small(SEG), 'default_hooks.mine.draw=True']  # fmt: skip
+    assert exit_code(lambda: evaluate(words), words) == 2
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(shown) == 1
+    assert 'must contain the key "type"' in shown[0] and "'draw': True" in shown[0]
