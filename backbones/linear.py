@@ -38,6 +38,20 @@ def conv_wanted() -> bool:
     return _decide()
 
 
+def describe(device: str) -> list[str]:
+    """What computes large float32 products on a CPU, and why, in a line: kernels differ in how they round.
+
+    Args:
+        device: kind of device that the models run on; for others there is nothing to tell.
+    """
+    if device != 'cpu':
+        return []
+    kernel = "oneDNN's convolutions" if conv_wanted() else "PyTorch's matrix products"
+    choice = os.environ.get(SWITCH, '')
+    why = f'{SWITCH}={choice}' if choice else f'by the processor; {SWITCH}=conv or matmul decides otherwise'
+    return [f'large linear layers in float32: {kernel} ({why})']
+
+
 @functools.cache
 def _decide() -> bool:
     choice = os.environ.get(SWITCH, '')

@@ -6,6 +6,8 @@ query, row by row from the most negative, then class token to patch, patch to cl
 
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -16,8 +18,9 @@ from torch import Tensor, nn
 from backbones.exporting import is_open, same_grid
 
 CLASS_ROWS = 3
-# Largest bias of a layer to keep: that of 16 heads at 640 pixels would hold 4 GB in a BEiT-large.
-KEPT_BYTES = 2**27
+# Most that all layers of a process keep together, on each device: at 640 pixels those of a BEiT-base would hold 1.5 GB
+# and those of a BEiT-large 4 GB. Whoever finds no room makes its bias anew each time.
+KEPT_BYTES = 2**29
 
 
 def table_rows(grid: tuple[int, int]) -> int:
@@ -29,16 +32,23 @@ class TableBias(nn.Module):
     """Attention bias of a table, kept between forward passes without gradients (inference) on the same grid.
 
     It is made anew where the table has changed (by its version counter), moved, or the mode is switched: `train` and
-    `eval` drop it, since a table written through ``.data``, as mmengine's EMA does, tells nobody.
+    `eval` drop it, since a table written through ``.data``, as mmengine's EMA does, tells nobody. All layers together
+    keep no more than `KEPT_BYTES`; a copy of the module, or one read from a file, keeps nothing.
 
     Args:
         table_grid: (H, W) behind the table.
     """
 
+    _keepers: WeakSet['TableBias'] = WeakSet()
+
     def __init__(self, table_grid: tuple[int, int]) -> None:
         super().__init__()
         self.table_grid = table_grid
         self._kept: tuple[tuple, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and saved."""
+        return {**self.__dict__, '_kept': None}
 
     def forward(self, table: Tensor, grid: tuple[int, int], length: int) -> Tensor:
         """Bias (N, length, length) of a grid (H, W): of the patches, and of the class token where one more is asked."""
@@ -48,10 +58,12 @@ class TableBias(nn.Module):
         version = -1 if table.is_inference() else table._version
         key = (version, table.data_ptr(), table.dtype, table.device, tuple(grid), length)
         if self._kept is None or self._kept[0] != key:
+            self._kept = None
             bias = self._make(table, grid, length).contiguous()
-            if bias.nbytes > KEPT_BYTES:
+            if bias.nbytes + kept_bytes(bias.device) > KEPT_BYTES:
                 return bias
             self._kept = (key, bias)
+            self._keepers.add(self)
         return self._kept[1]
 
     def train(self, mode: bool = True) -> 'TableBias':
@@ -62,6 +74,12 @@ class TableBias(nn.Module):
     def _make(self, table: Tensor, grid: tuple[int, int], length: int) -> Tensor:
         # Without class token, as in windows, the rest of the bias.
         return table_bias(table, self.table_grid, grid)[:, -length:, -length:]
+
+
+def kept_bytes(device: torch.device) -> int:
+    """Memory of a device that all `TableBias` of this process keep."""
+    kept = [keeper._kept[1] for keeper in TableBias._keepers if keeper._kept is not None]
+    return sum(bias.nbytes for bias in kept if bias.device == device)
 
 
 class SharedTable(nn.Module):

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones import linear
 from backbones.checkpoint_read import read_checkpoint
 from backbones.data_root import apply_data_root
 from backbones.launch import (
@@ -149,7 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg, told = prepare(args)
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in [describe(), *told]:
+        for line in [describe(), *linear.describe(get_device()), *told]:
             runner.logger.info(line)
         load(runner, str(Path(args.checkpoint).expanduser()))
         metrics = runner.test()

@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones import linear
 from backbones.data_root import apply_data_root
 from backbones.launch import (
     RANDOM,
@@ -150,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg, told = prepare(args)
     with named_keys(cfg):
         runner = Runner.from_cfg(cfg)
-        for line in [describe(), *told, *check_built(runner, args.epochs is not None)]:
+        for line in [describe(), *linear.describe(get_device()), *told, *check_built(runner, args.epochs is not None)]:
             runner.logger.info(line)
         runner.register_hook(FollowConfig())
         runner.register_hook(StartLine())

@@ -4,14 +4,17 @@ import copy
 import logging
 
 import pytest
+import timm
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
+from timm.optim import param_groups_layer_decay
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from backbones.layer_decay import DecayRule, Row, decay_table
+from backbones.layer_decay import PRESETS, DecayRule, Row, decay_table
 from backbones.pyramid import LayerNorm2d
 from backbones.vit import PlainViT
 
@@ -123,6 +126,7 @@ DECAYED = {
     'mmdet': {
         *('patch.weight', 'patch.bias', 'qkv.weight', 'qkv.bias', 'rel_pos', 'neck.weight', 'head.weight', 'head.bias'),
     },
+    'beit_classify': {'patch.weight', 'qkv.weight', 'rel_pos', 'neck.weight', 'head.weight'},
     'beit': {'pos_embed', 'patch.weight', 'qkv.weight', 'rel_pos', 'neck.weight', 'head.weight'},
 }
 PARTS = {
@@ -140,6 +144,10 @@ PARTS = {
 }
 
 
+def test_decayed__every_preset():
+    assert DECAYED.keys() == PRESETS.keys()
+
+
 @pytest.mark.parametrize('preset', DECAYED)
 def test_layer_wise_decay__presets(preset):
     model = Detector(window_size=2, rel_pos='decomposed')
@@ -148,10 +156,36 @@ def test_layer_wise_decay__presets(preset):
     assert {decay for _, decay in actual.values()} <= {0.0, 0.1}
 
 
+class MeanClassifier(nn.Module):
+    """The parameters of MAE's fine-tuning: the norm is the pooled features' own."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = PlainViT('tiny', img_size=32, patch_size=8)
+        self.fc_norm, self.head = nn.LayerNorm(192), nn.Linear(192, 3)
+
+
+def test_layer_wise_decay__mae_as_timms_groups():
+    theirs = timm.create_model(
+        'vit_tiny_patch16_224', img_size=32, patch_size=8, num_classes=3, global_pool='avg', fc_norm=True
+    )
+    names = {id(parameter): name for name, parameter in theirs.named_parameters()}
+    expected = {
+        names[id(parameter)]: (group['lr_scale'], group['weight_decay'])
+        for group in param_groups_layer_decay(theirs, 0.1, ['pos_embed', 'cls_token'], layer_decay=0.75)
+        for parameter in group['params']
+    }
+    rows = decay_table(MeanClassifier(), DecayRule(1.0, 0.1, 0.75))
+    actual = {row.name.removeprefix('backbone.'): (row.lr, row.weight_decay) for row in rows}
+    assert actual.keys() == expected.keys() and len(actual) == 4 + 12 * 12 + 4
+    for name, (rate, decay) in expected.items():
+        assert actual[name] == (pytest.approx(rate, rel=1e-12), decay), name
+
+
 BEIT = dict(layer_scale=0.1, use_abs_pos=False)
 
 
-@pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1)])
+@pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1), ('beit_classify', 0.1)])
 def test_layer_wise_decay__tables_and_layer_scale_of_beit(preset, decay):
     model = Detector(rel_pos='table', **BEIT)
     actual = settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)
@@ -164,7 +198,7 @@ def test_layer_wise_decay__tables_and_layer_scale_of_beit(preset, decay):
     assert actual['backbone.rel_pos_bias.relative_position_bias_table'] == (0.8, decay)
 
 
-@pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1)])
+@pytest.mark.parametrize(('preset', 'decay'), [('mae', 0.0), ('beit', 0.1), ('beit_classify', 0.0)])
 def test_layer_wise_decay__class_token(preset, decay):
     model = Detector()
     assert settings(build_optim_wrapper(model, optim_cfg(preset=preset)), model)['backbone.cls_token'] == (0.1, decay)
@@ -229,8 +263,18 @@ def with_compiled_parts(model):
     return model
 
 
+def with_checkpointed_blocks(model):
+    model.backbone.blocks = nn.ModuleList(checkpoint_wrapper(block) for block in model.backbone.blocks)
+    assert any('_checkpoint_wrapped_module.' in name for name, _ in model.named_parameters())
+    return model
+
+
 @pytest.mark.parametrize(
-    'wrap', [Wrapped, compiled, lambda m: Wrapped(compiled(m)), lambda m: compiled(Wrapped(m)), with_compiled_parts]
+    'wrap',
+    [
+        *(Wrapped, compiled, lambda m: Wrapped(compiled(m)), lambda m: compiled(Wrapped(m))),
+        *(with_compiled_parts, with_checkpointed_blocks, lambda m: compiled(with_checkpointed_blocks(m))),
+    ],
 )
 def test_layer_wise_decay__wrapped_models(wrap):
     expected = decay_table(Detector(), DecayRule(0.8, 0.1, 0.5))
@@ -240,6 +284,12 @@ def test_layer_wise_decay__wrapped_models(wrap):
     by_id = {id(p): (g['lr'], g['weight_decay']) for g in wrapper.optimizer.param_groups for p in g['params']}
     assert [by_id[id(parameters[row.name])] for row in expected] == [(row.lr, row.weight_decay) for row in expected]
     assert len(by_id) == len(expected)
+
+
+@pytest.mark.parametrize('wrap', [with_compiled_parts, with_checkpointed_blocks])
+def test_decay_table__names_and_depths_of_wrapped_parts(wrap):
+    rule = DecayRule(0.8, 0.1, 0.5)
+    assert decay_table(wrap(Detector()), rule) == decay_table(Detector(), rule)
 
 
 def test_layer_wise_decay__table_logged_once(caplog):

@@ -132,3 +132,23 @@ def test_cpu_vendor__without_cpuinfo_as_python_says(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'CPU_INFO', tmp_path / 'absent')
     monkeypatch.setattr(module.platform, 'processor', lambda: 'AMD64 Family 25 Model 17, AuthenticAMD')
     assert 'AuthenticAMD' in cpu_vendor()
+
+
+@pytest.mark.parametrize(
+    ('choice', 'told'),
+    [
+        ('conv', "oneDNN's convolutions (DENSE_MAE_LINEAR=conv)"),
+        ('matmul', 'matrix products (DENSE_MAE_LINEAR=matmul)'),
+    ],
+)
+def test_describe__kernel_and_reason(monkeypatch, choice, told):
+    monkeypatch.setenv(module.SWITCH, choice)
+    (line,) = module.describe('cpu')
+    assert line.startswith('large linear layers in float32: ') and line.endswith(told)
+    assert module.describe('cuda') == []
+
+
+def test_describe__left_to_the_processor():
+    kernel = "oneDNN's convolutions" if conv_wanted() else "PyTorch's matrix products"
+    (line,) = module.describe('cpu')
+    assert f': {kernel} (by the processor; DENSE_MAE_LINEAR=' in line

@@ -1,5 +1,8 @@
 """The kept bias of BEiT's tables: the same numbers as a new one, after every change of table, grid and mode."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -54,8 +57,34 @@ def test_table_bias__gradients_and_training_keep_nothing(table, kept):
         assert kept(table, (3, 4), 13) is not kept(table, (3, 4), 13)
 
 
-def test_table_bias__too_large_to_keep(table, kept, monkeypatch):
-    monkeypatch.setattr(rel_pos_table, 'KEPT_BYTES', 2 * 12 * 12 * 4)
+def test_table_bias__all_layers_keep_a_bounded_amount(table, monkeypatch):
+    size = 2 * 13 * 13 * 4
+    monkeypatch.setattr(rel_pos_table, 'KEPT_BYTES', rel_pos_table.kept_bytes(torch.device('cpu')) + 2 * size)
+    layers = [TableBias((3, 4)).eval() for _ in range(4)]
+
+    def keeping():
+        return [layer(table, (3, 4), 13) is layer(table, (3, 4), 13) for layer in layers]
+
     with torch.no_grad():
-        assert kept(table, (3, 4), 12) is kept(table, (3, 4), 12)
-        assert kept(table, (3, 4), 13) is not kept(table, (3, 4), 13)
+        biases = [layer(table, (3, 4), 13) for layer in layers]
+        assert all(torch.equal(bias, biases[0]) for bias in biases)
+        assert keeping() == [True, True, False, False]
+        # Room that is given back is taken by others; another grid takes the place of the one before.
+        layers[0].eval()
+        assert keeping() == [True, True, False, False]
+        layers[1].train()
+        assert layers[1](table, (3, 4), 13) is not layers[1](table, (3, 4), 13)
+        assert keeping() == [True, False, True, False]
+        del layers[0]
+        assert keeping() == [False, True, True]
+        assert layers[1](table, (3, 3), 10) is layers[1](table, (3, 3), 10)
+
+
+def test_table_bias__copies_and_files_keep_nothing(table, kept):
+    with torch.no_grad():
+        kept(table, (3, 4), 13)
+        empty = len(pickle.dumps(TableBias((3, 4)).eval()))
+        assert len(pickle.dumps(kept)) == empty
+        copied = copy.deepcopy(kept)
+        assert copied._kept is None and kept._kept is not None
+        torch.testing.assert_close(copied(table, (3, 4), 13), kept(table, (3, 4), 13))

@@ -49,6 +49,7 @@ def test_flags__updates_are_counted(tmp_path):
     assert f'{line}, 4 updates in 12 iterations, 6 epochs of the data, ends after iteration 12' in told
     assert 'the recipe is for a batch of 4 images, the effective batch has 6' in told
     assert 'images of 64 px (instead of 256)' in told
+    assert 'large linear layers in float32: ' in told
     # Validated on images of that size too.
     assert len([line for line in scalars(work) if 'mIoU' in line or 'coco/bbox_mAP' in line]) >= 1
     evaluate([config, str(work / 'iter_12.pth'), '--data-root', root, '--work-dir', str(work / 'test'), '--img-size',
