@@ -15,8 +15,8 @@ from tests.golden.families import FAMILIES, GOLDEN, twenty_losses
 TOLERANCE = 2e-5
 # Which proposals are kept hangs on the last digits of their scores.
 LOOSER = {'mask r-cnn': 1e-3}
-# Older PyTorch draws other normal, exponential and Bernoulli numbers from the same seed.
-DRAWS = ('tokenizer', 'fine-tuned beit', 'linear probe', 'mask r-cnn')
+# Older PyTorch draws other normal, exponential and Bernoulli numbers from the same seed: twice what 2.6 was off.
+DRAWS = {'tokenizer': 3e-2, 'fine-tuned beit': 4e-3, 'linear probe': 2e-3}
 OLD = tuple(map(int, torch.__version__.split('.')[:2])) < (2, 14)
 
 
@@ -27,5 +27,5 @@ def test_golden__of_every_family():
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_twenty_steps__as_kept(family):
-    tolerance = 3e-2 if OLD and family in DRAWS else LOOSER.get(family, TOLERANCE)
+    tolerance = (LOOSER | DRAWS if OLD else LOOSER).get(family, TOLERANCE)
     assert twenty_losses(family) == pytest.approx(json.loads(GOLDEN.read_text())[family], rel=tolerance)

@@ -106,7 +106,6 @@ def evaluate(drawn, kind, monkeypatch, **settings):
 
 SETTINGS = {
     'boxes and masks': dict(metric=['bbox', 'segm']),
-    'classwise': dict(metric=['bbox', 'segm'], classwise=True),
     'proposals': dict(metric='proposal'),
     'few': dict(metric=['bbox', 'segm'], proposal_nums=(1, 10, 100), iou_thrs=np.array([0.5, 0.75])),
 }
@@ -124,11 +123,24 @@ def test_metric__figures_of_pycocotools(case, drawn, monkeypatch):
         assert len(values) != 12 or len(set(values.round(6))) > 3
 
 
+def test_metric__classes_of_boxes_and_masks_by_names_of_their_own(drawn, monkeypatch):
+    expected = {
+        f'{kind}_{name}' if name.endswith('_precision') else name: value
+        for kind in ('bbox', 'segm')
+        for name, value in evaluate(drawn, CocoMetric, monkeypatch, metric=kind, classwise=True)[0].items()
+    }
+    figures, _ = evaluate(drawn, FastCocoMetric, monkeypatch, metric=['bbox', 'segm'], classwise=True)
+    assert figures == pytest.approx(expected, nan_ok=True) and list(figures) == list(expected)
+    for name in 'abc':
+        assert figures[f'bbox_{name}_precision'] != figures[f'segm_{name}_precision']
+
+
 def test_metric__without_detections(drawn, monkeypatch):
     file, results = drawn
     empty = [(truth, result(np.random.default_rng(0), each['img_id'], [], 0)) for truth, each in results]
-    for kind in METRICS:
-        assert evaluate((file, empty), kind, monkeypatch, metric=['bbox', 'segm'])[0] == {}
+    assert evaluate((file, empty), CocoMetric, monkeypatch, metric=['bbox', 'segm'])[0] == {}
+    figures, _ = evaluate((file, empty), FastCocoMetric, monkeypatch, metric=['bbox', 'segm'])
+    assert figures == {f'{kind}_{name}': 0.0 for kind in ('bbox', 'segm') for name in ('mAP', 'mAP_50', 'mAP_75')}
 
 
 def test_metric__keeps_the_matches_unless_asked_for_speed(drawn, monkeypatch):
