@@ -11,6 +11,8 @@ from backbones.coco_outlines import Outline, area_of, box_of
 NUMBERS = (int, float)
 # Boxes compared with their outlines to tell corners from width and height.
 COMPARED = 1000
+# Of a box and the outline of one object, over their union; a box shifted by half its sides has 1/7.
+LEAST_OVERLAP = 0.25
 Annotation = dict[str, Any]
 Size = tuple[int, int]
 
@@ -67,6 +69,35 @@ def check_units(annotations: list[Annotation], outlines: list[Outline], sizes: l
         findings.note(beyond, total, 'reach beyond their image')
 
 
+def check_places(annotations: list[Annotation], outlines: list[Outline], sizes: list[Size], findings: Findings) -> None:
+    """Find outlines elsewhere than their boxes: in shares of the image, x and y exchanged, boxes by their centre."""
+    places = zip(annotations, outlines, sizes, strict=True)
+    drawn = (
+        (annotation['bbox'], box_of(outline.value, *size))
+        for annotation, outline, size in places
+        if outline.value and min(annotation['bbox'][2:]) > 0
+    )
+    compared = list(islice(drawn, COMPARED))
+    apart = [
+        f'bbox {box}, segmentation spans {[round(value, 1) for value in outlined]}'
+        for box, outlined in compared
+        if overlap(box, outlined) < LEAST_OVERLAP
+    ]
+    total = f'{len(compared)} annotations compared'
+    what = f'have a segmentation elsewhere than their bbox: {examples(apart)}'
+    if 2 * len(apart) > len(compared):
+        findings.fault(len(apart), total, f'{what}. COCO has both in pixels, x before y, and boxes from their corner')
+    else:
+        findings.note(len(apart), total, what)
+
+
+def overlap(one: list[float], other: list[float]) -> float:
+    """Intersection over union of two boxes x, y, width, height."""
+    (a, b, w, h), (c, d, v, g) = one, other
+    inside = max(0, min(a + w, c + v) - max(a, c)) * max(0, min(b + h, d + g) - max(b, d))
+    return inside / max(w * h + v * g - inside, 1e-9)
+
+
 def is_corners(box: list[float], outline: list[list[float]]) -> bool:
     """Whether a box names the corners x1, y1, x2, y2 of its polygons, to two pixels, and not their width and height."""
     left, top, width, height = box_of(outline, 0, 0)
@@ -96,6 +127,9 @@ def _is_positive(value: Any) -> bool:
 def fill_crowds(annotations: list[Annotation], findings: Findings) -> None:
     """Set ``iscrowd`` to 0 where it is missing."""
     total = f'{len(annotations)} annotations'
+    for annotation in annotations:
+        if isinstance(annotation.get('iscrowd'), str) and annotation['iscrowd'].strip() in ('0', '1'):
+            annotation['iscrowd'], findings.changed = int(annotation['iscrowd']), True
     missing = [annotation for annotation in annotations if annotation.get('iscrowd') is None]
     odd = [annotation['iscrowd'] for annotation in annotations if annotation.get('iscrowd') not in (None, 0, 1)]
     for annotation in missing:
@@ -107,7 +141,9 @@ def fill_crowds(annotations: list[Annotation], findings: Findings) -> None:
 def left_out(annotation: Annotation, size: Size) -> str | None:
     """Why nothing can find an object: its box is empty or beside the image; None for others."""
     x, y, width, height = annotation['bbox']
-    if width <= 0 or height <= 0:
+    if width < 0 or height < 0:
+        return 'boxes with a width or height below 0'
+    if width == 0 or height == 0:
         return 'boxes without width or height'
     if min(x + width, size[0]) <= max(x, 0) or min(y + height, size[1]) <= max(y, 0):
         return 'boxes beside their image'

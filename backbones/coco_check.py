@@ -9,6 +9,7 @@ from typing import Any
 from backbones.coco_boxes import (
     Size,
     as_box,
+    check_places,
     check_units,
     counted,
     fill_areas,
@@ -88,6 +89,7 @@ def _check_annotations(annotations: list[Annotation], sizes: dict[int, Size], fi
     kept_places = [size for size, good in zip(places, has_box, strict=True) if good]
     summary = _clean_outlines(kept, kept_outlines, findings)
     check_units(kept, kept_outlines, kept_places, findings)
+    check_places(kept, kept_outlines, kept_places, findings)
     fill_areas(kept, kept_outlines, kept_places, findings)
     fill_crowds(kept, findings)
     return summary
@@ -97,19 +99,21 @@ def _clean_outlines(annotations: list[Annotation], outlines: list[Outline], find
     """Put cleaned outlines in place, boxes in place of those without an area, and count what is missing."""
     total = f'{len(annotations)} annotations'
     usable = sum(outline.value is not None for outline in outlines)
-    shortened = boxed = 0
+    shortened: Counter[str] = Counter()
+    boxed = 0
     wrong: dict[str, list[str]] = {}
     for index, (annotation, outline) in enumerate(zip(annotations, outlines, strict=True)):
         if outline.fault:
             wrong.setdefault(outline.fault, []).append(name_of(annotation, index))
         elif outline.cut and outline.value is not None:
             annotation['segmentation'] = outline.value
-            shortened += 1
+            shortened[outline.cut] += 1
         elif outline.cut and usable:
             annotation['segmentation'] = rectangle(annotation['bbox'])
             boxed += 1
-    findings.corrected(shortened, total, 'have pieces of fewer than three points in segmentation: left out')
-    findings.corrected(boxed, total, 'have a segmentation of fewer than three points: their box takes its place')
+    for what, number in shortened.items():
+        findings.corrected(number, total, f'have a segmentation that is put right: {what}')
+    findings.corrected(boxed, total, 'have a segmentation without an area: their box takes its place')
     faults = [f'{len(names)} of {total}: segmentation {what} ({examples(names)})' for what, names in wrong.items()]
     missing = len(annotations) - usable - boxed - sum(map(len, wrong.values()))
     if usable and missing:
@@ -124,8 +128,9 @@ def _leave_out(content: dict[str, Any], sizes: dict[int, Size], findings: Findin
     """Take out objects that nothing can find; the evaluation would count them as missed."""
     kept, reasons = [], []
     for annotation in content['annotations']:
-        known = annotation.get('image_id') in sizes and as_box(annotation.get('bbox')) is not None
-        reason = left_out(annotation, sizes[annotation['image_id']]) if known else None
+        image = annotation.get('image_id')
+        known = type(image) is int and image in sizes and as_box(annotation.get('bbox')) is not None
+        reason = left_out(annotation, sizes[image]) if known else None
         if reason:
             reasons.append(reason)
         else:

@@ -35,8 +35,8 @@ def check_ids(entries: list[dict[str, Any]], what: str, findings: Findings) -> d
     odd = [value for value, number in known.items() if type(value) is not int or value != number]
     findings.corrected(len(odd), total, f'have an id that is no whole number ({examples(odd)}): numbered anew')
     for entry in entries:
-        if entry.get('id') in known:
-            entry['id'] = known[entry['id']]
+        value = entry.get('id')
+        entry['id'] = known.get(value, value) if isinstance(value, str | int | float) else None
     return known
 
 
@@ -54,6 +54,7 @@ def check_references(
             number = numbers.get(as_whole(value))
         if number is None:
             unknown.append(value)
+            annotation[key] = value if hashable else None
             continue
         changed += type(value) is not int or value != number
         annotation[key] = number

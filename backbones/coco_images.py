@@ -1,6 +1,7 @@
 """The images that a COCO annotation file lists: found on disk, readable, of the size that is said."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,22 +29,25 @@ class Listing:
             if '/' in candidate and not directory:
                 directory = '/'
             known = self._names(directory)
-            if file and file in known:
-                return candidate
-            # Windows does not mind the case.
-            if file.lower() in known:
-                return os.path.join(directory, known[file.lower()])
+            here = known.get(file) or known.get(_alike(file))
+            if file and here is not None:
+                return candidate if here == file else os.path.join(directory, here)
         return None
 
     def _names(self, directory: str) -> dict[str, str]:
-        """File names of a directory, by themselves and in lower case."""
+        """File names of a directory, by themselves and by what is alike of them."""
         if directory not in self.names:
             try:
                 found = [entry.name for entry in os.scandir(self.folder / directory) if not entry.is_dir()]
             except OSError:
                 found = []
-            self.names[directory] = {**{name.lower(): name for name in found}, **{name: name for name in found}}
+            self.names[directory] = {_alike(name): name for name in found} | {name: name for name in found}
         return self.names[directory]
+
+
+def _alike(name: str) -> str:
+    """A file name for comparison: Windows does not mind the case, and macOS writes accents as letters of their own."""
+    return unicodedata.normalize('NFC', name).lower()
 
 
 def find_images(

@@ -1,7 +1,7 @@
 """The outlines (``segmentation``) of COCO annotations: polygons and run lengths."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,16 @@ class Outline:
     Attributes:
         value: the outline as it can be used, None where there is none.
         fault: why it cannot be used.
-        cut: pieces without an area were left out, or a piece was put into a list.
+        cut: what was done to bring it into COCO's form, for people.
     """
 
     value: Any = None
     fault: str | None = None
-    cut: bool = False
+    cut: str | None = None
+
+
+CUT = 'pieces of fewer than three points, or without an area, are left out'
+FLAT = 'a single piece is put into a list'
 
 
 def read_outline(value: Any, width: int, height: int) -> Outline:
@@ -35,6 +39,8 @@ def read_outline(value: Any, width: int, height: int) -> Outline:
         return Outline()
     if not isinstance(value, list):
         return Outline(fault='is neither a list of polygons nor run lengths')
+    if len(value) == 1 and isinstance(value[0], dict):
+        return replace(_run_lengths(value[0], width, height), cut='run lengths are taken out of a list')
     pieces = value if isinstance(value[0], list) else [value]
     return _polygons(pieces, max(width, height), flat=pieces is not value)
 
@@ -48,9 +54,17 @@ def _polygons(pieces: list[Any], side: int, flat: bool) -> Outline:
             return Outline(fault='has coordinates that are not finite')
         if piece and (min(piece) < -side or max(piece) > 2 * side):
             return Outline(fault='reaches far beyond the image')
-        if len(piece) >= LEAST and len(piece) % 2 == 0:
+        if len(piece) >= LEAST and len(piece) % 2 == 0 and _has_area(piece):
             kept.append(piece)
-    return Outline(kept or None, cut=flat or len(kept) < len(pieces))
+    return Outline(kept or None, cut=CUT if len(kept) < len(pieces) else FLAT if flat else None)
+
+
+def _has_area(piece: list[float]) -> bool:
+    """Whether the corners of a polygon do not all lie on a line: mmdet drops objects without a pixel, unsaid."""
+    points = list(zip(piece[0::2], piece[1::2], strict=True))
+    x, y = points[0]
+    a, b = next((point for point in points if point != (x, y)), (x, y))
+    return any((a - x) * (d - y) != (b - y) * (c - x) for c, d in points)
 
 
 def _run_lengths(value: dict[str, Any], width: int, height: int) -> Outline:

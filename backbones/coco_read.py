@@ -6,7 +6,6 @@ from typing import Any
 
 from backbones.coco_findings import Findings
 
-MARK = '\ufeff'
 LISTS = ('images', 'annotations', 'categories')
 # Without any, nothing can be evaluated; that is no fault of the file (COCO's own test-dev has none).
 OPTIONAL = ('annotations',)
@@ -23,8 +22,9 @@ def read_coco_json(file: Path, findings: Findings) -> dict[str, Any]:
         ValueError: the file is no JSON, or does not hold the lists of objects that COCO's files hold.
     """
     try:
-        text = file.read_text(encoding='utf-8')
-        content = json.loads(text.removeprefix(MARK))
+        raw = file.read_bytes()
+        encoding = json.detect_encoding(raw)  # Windows writes UTF-16 too
+        content = json.loads(raw.decode(encoding))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f'{file} is no COCO annotation file: {type(error).__name__} {error}') from error
     if not isinstance(content, dict):
@@ -32,9 +32,12 @@ def read_coco_json(file: Path, findings: Findings) -> dict[str, Any]:
             f'{file} is no COCO annotation file: it holds a {type(content).__name__}, not an object with the lists '
             f'{", ".join(LISTS)}'
         )
-    if text.startswith(MARK):
+    if encoding == 'utf-8-sig':
         findings.changed = True
         findings.notes.append('the json begins with a byte order mark: put aside')
+    elif encoding != 'utf-8':
+        findings.changed = True
+        findings.notes.append(f'the json is written in {encoding}: read as that')
     for key in LISTS:
         if content.get(key) is None and key in OPTIONAL:
             content[key], findings.changed = [], True

@@ -75,7 +75,7 @@ def _lines(cfg: Config, name: str, part: CocoPart) -> list[str]:
         try:
             lines += training_lines(part.content, filters[0] if filters else None)
         except ValueError as error:
-            raise ValueError(f'{part.annotations}: {error}') from error
+            raise ValueError(f'{part.annotations}: {"; ".join([str(error), *part.notes])}') from error
     else:
         lines += evaluation_lines(part.content)
     return [f'{name}: {line}' for line in lines]

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 
 import cv2
 import numpy as np
@@ -115,24 +116,37 @@ CORRECTED = {
         each('images', lambda i, e: e.update(file_name=e['file_name'].upper())),
         'are found under another name',
     ),
+    'run lengths in a list': (
+        each('annotations', lambda i, e: e.update(segmentation=[compressed(e)])),
+        '6 of 6 .* put right: run lengths are taken out of a list',
+    ),
+    'an outline without an area': (
+        lambda c: c['annotations'][1].update(segmentation=[[9, 9, 12, 12, 20, 20, 11, 11]]),
+        '1 of .* have a segmentation without an area: their box takes its place',
+    ),
+    'one point': (
+        lambda c: c['annotations'][1].update(segmentation=[[9, 9] * 4]),
+        '1 of .* have a segmentation without an area: their box takes its place',
+    ),
+    'iscrowd is text': (each('annotations', lambda i, e: e.update(iscrowd='0')), 'corrected annotations'),
     'roboflow': (two_roots, "1 of 4 categories is no class: 'red' heads the others"),
     'two points': (
         lambda c: c['annotations'][1].update(
             segmentation=[[*c['annotations'][1]['bbox'][:2], *c['annotations'][1]['bbox'][:2]]]
         ),
-        '1 of .* have a segmentation of fewer than three points: their box takes its place',
+        '1 of .* have a segmentation without an area: their box takes its place',
     ),
     'stray point': (
         lambda c: c['annotations'][1]['segmentation'].insert(0, [5, 5]),
-        '1 of .* have pieces of fewer than three points',
+        '1 of .* have a segmentation that is put right: pieces of fewer than three points',
     ),
     'odd coordinates': (
         lambda c: c['annotations'][1]['segmentation'].insert(0, [5, 5, 9, 9, 5, 9, 1]),
-        '1 of .* have pieces of fewer than three points',
+        '1 of .* have a segmentation that is put right: pieces of fewer than three points',
     ),
     'flat polygon': (
         each('annotations', lambda i, e: e.update(segmentation=e['segmentation'][0])),
-        'have pieces',
+        '6 of 6 .* put right: a single piece is put into a list',
     ),
     'empty box': (
         lambda c: c['annotations'].append(dict(c['annotations'][0], id=999, bbox=[5, 5, 0, 3])),
@@ -227,6 +241,21 @@ REFUSED = {
         ),
         'do not fill the image',
     ),
+    'outlines in shares': (
+        each('annotations', lambda i, e: e.update(segmentation=[[v / WIDTH for v in e['segmentation'][0]]])),
+        'segmentation elsewhere than their bbox: bbox',
+    ),
+    'x and y exchanged': (
+        each('annotations', lambda i, e: e.update(segmentation=[[v + 25 for v in e['segmentation'][0]]])),
+        r'[56] of 6 annotations compared have a segmentation elsewhere than their bbox',
+    ),
+    'boxes by their centre': (
+        each('annotations', lambda i, e: e.update(bbox=[e['bbox'][0] + 7, e['bbox'][1] + 9, *e['bbox'][2:]])),
+        'segmentation elsewhere than their bbox',
+    ),
+    'a list as an id': (first('annotations', category_id=[1], image_id={}), r'1 of \d+ annotations have a category_id'),
+    'images with lists as ids': (first('images', id=[1]), '1 of 2 images have no id'),
+    'classes with lists as ids': (first('categories', id=[1]), '1 of 3 categories have no id'),
     'iscrowd': (first('annotations', iscrowd='no'), 'iscrowd that is neither 0 nor 1: no'),
     'images share an id': (each('images', lambda i, e: e.update(id=5)), 'images share their id with another: 5'),
     'image listed twice': (
@@ -284,6 +313,33 @@ def test_apply_data_root__byte_order_mark(tmp_path):
     apply_data_root(cfg, root)
     assert evaluate_truth(cfg)['coco/bbox_mAP'] == 1.0
     assert trained_on(cfg) == 12
+
+
+def test_apply_data_root__files_of_windows_and_macos(tmp_path):
+    """UTF-16, suffixes of another case on disk, accents as letters of their own: read, and said."""
+    root = make_coco(tmp_path / 'data')
+    for part in ('train', 'val'):
+        file = root / f'annotations/instances_{part}.json'
+        content = json.loads(file.read_text())
+        for image in content['images']:
+            name = image['file_name']
+            image['file_name'] = unicodedata.normalize('NFC', f'ü {name}')
+            (root / 'images' / part / name).rename(
+                root / 'images' / part / unicodedata.normalize('NFD', f'ü {name.upper()}')
+            )
+        file.write_bytes(json.dumps(content).encode('utf-16'))
+    cfg = config(tmp_path)
+    report = '\n'.join(apply_data_root(cfg, root))
+    assert 'val: the json is written in utf-16: read as that' in report
+    assert 'val: 2 of 2 images are found under another name' in report
+    assert evaluate_truth(cfg)['coco/bbox_mAP'] == 1.0
+    assert trained_on(cfg) == 12
+
+
+def test_apply_data_root__nothing_left_says_why(tmp_path):
+    turned = each('annotations', lambda i, e: e.update(bbox=[e['bbox'][0], e['bbox'][1], -5, 5]))
+    with pytest.raises(ValueError, match=r'no annotation to train on: .*12 boxes with a width or height below 0'):
+        apply_data_root(config(tmp_path), edited(tmp_path, turned))
 
 
 @pytest.mark.parametrize('write', [run_lengths, compressed])
