@@ -91,10 +91,13 @@ def read_classes(home: Path) -> tuple[Path, tuple[str, ...]]:
     except UnicodeDecodeError as error:
         raise ValueError(f'{source} is no UTF-8 text ({error}): save it as UTF-8') from error
     # ADE20K's has columns Idx, Ratio, Train, Val, Name, tab-separated under a heading.
-    names = [line.strip() for line in lines if line.strip()]
+    names = '\n'.join(line.strip() for line in lines).rstrip('\n').split('\n')
     names = names if source == own else [line.split('\t')[-1].strip() for line in names[1:]]
+    if '' in names and names != ['']:
+        blank = names.index('') + 1
+        raise ValueError(f'{source}: line {blank} is blank, and line n names label n: name it, or take the line out')
     twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or not names:
+    if twice or names == ['']:
         raise ValueError(f'{source}: ' + (f'{twice[0]!r} occurs twice' if twice else 'no class is listed'))
     return source, tuple(names)
 

@@ -1,5 +1,6 @@
 """Do the labels in masks mean what the list of classes says? What training would take silently is refused here."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,13 +33,15 @@ def check_labels(
         raise ValueError(_one_class(source, classes[0], zero_is_class))
     first = 0 if zero_is_class else 1
     last = len(classes) - 1 + first
+    if _numbered(classes, 1 - first):
+        raise ValueError(_other_numbers(source, classes, first))
     for counts in parts:
         _refuse_foreign(counts, len(classes), source, first, last)
         if not _used(counts, first):
             raise ValueError(_nothing_left(counts, zero_is_class))
     shifted = None if zero_is_class else _shifted(parts, classes)
     if shifted and not sure and _likely_shifted(parts, classes):
-        raise ValueError(f'{source}: {shifted}. Then give --zero-is-class; if it is not, --no-zero-is-class')
+        raise ValueError(f'{source}: {shifted} Then give --zero-is-class; if it is not, --no-zero-is-class')
     notes = [f'warning: {shifted}'] if shifted else []
     return notes + [line for counts in parts for line in _absent(counts, classes, first)]
 
@@ -63,6 +66,17 @@ def _likely_shifted(parts: Sequence[LabelCounts], classes: Sequence[str]) -> boo
     others = set().union(*(_used(counts, 1) for counts in parts))
     background = classes[0].strip().lower() in GROUND
     return parts[0].share(0) >= MUCH or background or len(others) == len(classes) - 1
+
+
+def _numbered(classes: Sequence[str], start: int) -> bool:
+    """Whether all names begin with numbers that count from ``start``: '0 background', '1: nucleus'."""
+    numbers = [re.match(r'(\d+)[\s:;,.=_-]', name) for name in classes]
+    return all(number and int(number[1]) == label for label, number in enumerate(numbers, start))
+
+
+def _other_numbers(source: Path, classes: Sequence[str], first: int) -> str:
+    way = 'leave --zero-is-class out' if first == 0 else 'give --zero-is-class'
+    return f'{source}: line 1 ({classes[0]}) names label {first}: take the numbers out, or, if they are right, {way}'
 
 
 def _one_class(source: Path, name: str, zero_is_class: bool) -> str:

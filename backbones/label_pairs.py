@@ -1,5 +1,6 @@
 """Images and their label maps: which belong together, and whether each pair fits."""
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,23 +62,34 @@ def pair_files(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list
         the pairs, in the order of the images' paths; and the masks without image.
 
     Raises:
-        ValueError: there are no images, or images have no mask.
+        ValueError: there are no images, images have no mask, or two files have one name but for their suffix.
     """
     files = [Path(path) for path in list_images([str(images)]).images]
-    maps = {
-        path.relative_to(masks).with_suffix(''): path
-        for path in map(Path, list_images([str(masks)]).images)
-        if path.suffix.lower() in MASK_SUFFIXES
-    }
+    kept = [path for path in map(Path, list_images([str(masks)]).images) if path.suffix.lower() in MASK_SUFFIXES]
     if not files:
         raise ValueError(f'{images} holds no image ({", ".join(IMAGE_SUFFIXES)})')
     names = [path.relative_to(images).with_suffix('') for path in files]
+    maps = {path.relative_to(masks).with_suffix(''): path for path in kept}
+    _refuse_twins(files, 'images')
+    _refuse_twins(kept, 'masks')
     unused = sorted(path for name, path in maps.items() if name not in set(names))
     without = [path for path, name in zip(files, names, strict=True) if name not in maps]
     if without:
         text = f'{len(without)} of {len(files)} images in {images} have no mask in {masks}: {without[0].name}'
         raise ValueError(text + _hint(masks, unused))
     return [(path, maps[name]) for path, name in zip(files, names, strict=True)], unused
+
+
+def _refuse_twins(files: list[Path], what: str) -> None:
+    """Refuse two images for one mask, such as masks that lie beside the images, and two masks for one image."""
+    count = Counter(path.with_suffix('') for path in files)
+    twins = [path for path in files if count[path.with_suffix('')] > 1]
+    if twins:
+        one, other, *_ = (path for path in twins if path.with_suffix('') == twins[0].with_suffix(''))
+        raise ValueError(
+            f'{len(twins)} of {len(files)} {what} share their name with another ({one}, {other.name}): an image and '
+            'its mask are found by their name, so leave one of each (masks beside images are no images)'
+        )
 
 
 def pair_fault(image: Path, mask: Path) -> str | None:

@@ -268,6 +268,33 @@ def test_find_ade__masks_with_other_names(tmp_path):
         find_ade(tmp_path)
 
 
+def test_find_ade__two_files_of_one_name(tmp_path):
+    """Masks beside the images would be trained on as images."""
+    shutil.copy(make_ade(tmp_path) / 'annotations/training/001.png', tmp_path / 'images/training/001.png')
+    with pytest.raises(ValueError, match=r'2 of 5 images share their name with another \(.*001\.jpg, 001\.png\)'):
+        find_ade(tmp_path)
+    (tmp_path / 'images/training/001.png').rename(tmp_path / 'annotations/training/001.tif')
+    with pytest.raises(ValueError, match=r'2 of 5 masks share their name with another'):
+        find_ade(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['red', '', 'green', 'blue'], r'line 2 is blank, and line n names label n'),
+        (['', 'red', 'green', 'blue'], r'line 1 is blank'),
+        (['0: red', '1: green', '2: blue'], r'line 1 \(0: red\) names label 1: .* give --zero-is-class'),
+        (['', ''], 'no class is listed'),
+    ],
+)
+def test_find_ade__lines_that_name_other_labels(tmp_path, names, message):
+    classes(make_ade(tmp_path), *names)
+    with pytest.raises(ValueError, match=message):
+        find_ade(tmp_path)
+    classes(tmp_path, '1 red', '2 green', '3 blue', '')
+    assert find_ade(tmp_path)['val'].classes == ('1 red', '2 green', '3 blue')
+
+
 def test_find_ade__class_list_of_a_windows_editor(tmp_path):
     source = make_ade(tmp_path) / 'classes.txt'
     source.write_bytes(b'\xef\xbb\xbfred\r\ngreen\r\nblue\r\n')
