@@ -1,7 +1,6 @@
 """What a checkpoint tells beyond its tensors: input size, target of the pretraining, head, and how to load it."""
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from backbones.checkpoint_options import architecture, model_options, position_grid
 from backbones.checkpoint_positions import NEAR_SINCOS, prefix_rows, sincos_distances
 from backbones.checkpoint_recognise import EncoderFile
+from backbones.checkpoint_told import config_beside
 
 CLASSIFIERS = re.compile(r'(^|\.)(head|head\.fc|classifier|cls_classifier)\.weight$')
 
@@ -40,7 +40,9 @@ def _input_size(file: EncoderFile) -> str:
     if grid is None:
         return f'{pixels}: {table.shape[1]} positions are no square grid'
     kind, places = 'learned', table[:, prefix_rows(table.shape[1], None, grid) :]
-    if table.shape[2] % 4 == 0:
+    if table.is_meta:
+        kind = 'without values'
+    elif table.shape[2] % 4 == 0 and table.is_floating_point():
         layout, distance = min(sincos_distances(places, grid).items(), key=lambda item: item[1])
         kind = f'sin-cos, {layout} layout' if distance < NEAR_SINCOS else kind
     return f'{pixels} (positions {grid[0]}x{grid[1]}, {kind})'
@@ -54,9 +56,8 @@ def _target(path: Path, content: dict[str, Any]) -> str:
     found = re.search(r'\bnorm_pix\s*=\s*(True|False)', text) if isinstance(text, str) else None
     if found:
         known = found.group(1) == 'True'
-    beside = path.with_name('config.json')
-    if known is None and beside.is_file():
-        known = json.loads(beside.read_text()).get('norm_pix_loss')
+    if known is None:
+        known = config_beside(str(path)).get('norm_pix_loss')
     return 'not told by the file' if known is None else 'norm-pix' if known else 'raw pixels'
 
 

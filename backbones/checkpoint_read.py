@@ -17,6 +17,9 @@ from backbones.checkpoint_pickle import ArchiveError, RefusedError, check_archiv
 IMPOSTORS = (
     (b'version https://git-lfs', 'it is a Git LFS pointer: fetch the file itself with `git lfs pull`'),
     (b'<', 'it is a web page, not weights: download the file again'),
+    (b'{', 'it is JSON, not weights; give the weights themselves (parts that an index lists have to be joined first)'),
+    (b'\x1f\x8b', 'it is compressed with gzip: unpack it'),
+    (b'\x89HDF', 'it is a file of Keras or HDF5: convert it to PyTorch first'),
 )
 
 
@@ -60,7 +63,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ValueError: the file is damaged, is no checkpoint, or asks for code; one line that says which.
     """
     path = _local_file(path)
-    content = _read_safetensors(path) if path.suffix == '.safetensors' else _read_pickle(path)
+    content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     if not isinstance(content, dict):
         raise ValueError(
             f'{path} holds a {type(content).__name__}, not a dict of weights: save model.state_dict() instead'
@@ -77,11 +80,18 @@ def _local_file(path: str | Path) -> Path:
     return path
 
 
+def _is_safetensors(path: Path) -> bool:
+    """By the name, as PyTorch has it, or by the content, since files are renamed."""
+    with path.open('rb') as file:
+        return path.suffix == '.safetensors' or file.read(10)[8:] == b'{"'
+
+
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return load_file(path, device='cpu')
     except safetensors.SafetensorError as error:
-        raise ValueError(f'{path} cannot be read: {_disguise(path) or error}') from error
+        renamed = 'it is a PyTorch file: give it the suffix .pth' if zipfile.is_zipfile(path) else None
+        raise ValueError(f'{path} cannot be read: {renamed or _disguise(path) or error}') from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -90,8 +100,10 @@ def _read_pickle(path: Path) -> Any:
             check_archive(path)
             return _read_torch(path, mapped=True)
         return read_array_pickle(path) if path.suffix == '.pkl' else _read_torch(path, mapped=False)
-    except OSError:
-        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise ValueError(f'{path} cannot be read: it is damaged or cut short') from error  # sought beyond its end
     # Damaged bytes are taken for pickle instructions, so any exception may come out.
     except Exception as error:
         raise ValueError(f'{path} cannot be read: {_reason(path, error)}') from error

@@ -10,7 +10,7 @@ from torch import Tensor
 from backbones.checkpoint_convert_beit import convert_beit
 from backbones.checkpoint_dialects import to_ours
 from backbones.checkpoint_formats import ENCODER_EXTRAS, FORMATS, Format, encoder_prefixes, find_row
-from backbones.checkpoint_states import State, choose, find_states
+from backbones.checkpoint_states import State, choose, find_states, swapped_in
 from backbones.checkpoint_told import NOTHING_TOLD, Told, told_by
 
 # Names shown of a file that is not read.
@@ -68,7 +68,7 @@ def recognise(content: dict[str, Any], source: str, key: str | None = None, pref
     found = {place: row for place, row in rows.items() if row}
     if not found:
         raise ValueError(_refusal(content, source, states, prefix))
-    chosen, why = _chosen(found, states, source)
+    chosen, why = _chosen(found, states, source, swapped_in(content))
     clashes = states[chosen].clashes
     if clashes:
         first, second = clashes[0]
@@ -79,11 +79,13 @@ def recognise(content: dict[str, Any], source: str, key: str | None = None, pref
     return EncoderFile(**{**vars(file), 'weights': why, 'told': told})
 
 
-def _chosen(found: dict[str, Format], states: dict[str, State], source: str) -> tuple[str, str]:
+def _chosen(
+    found: dict[str, Format], states: dict[str, State], source: str, swapped: tuple[str, ...]
+) -> tuple[str, str]:
     """Which of several state dicts to take, and a line that says so where there are several."""
     if len(found) == 1:
         return next(iter(found)), ''
-    chosen = choose(found) if _are_alike([states[place] for place in found]) else None
+    chosen = choose(found, swapped) if _are_alike([states[place] for place in found]) else None
     if not chosen:
         raise ValueError(
             f'{source} has several sets of weights: {", ".join(map(repr, found))}; say which by key=, such as '

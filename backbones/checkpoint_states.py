@@ -21,6 +21,11 @@ AVERAGED = {'ema', 'averaged', 'average', 'avg', 'swa', 'teacher'}
 SWAPPED = ('ema_state_dict', 'current_model_state')
 
 
+def swapped_in(content: dict[str, Any]) -> tuple[str, ...]:
+    """Those of `SWAPPED` that mean it in a file: others than mmengine, whose files have ``meta``, do not exchange."""
+    return SWAPPED if 'meta' in content else SWAPPED[1:]
+
+
 @dataclass(frozen=True)
 class State:
     """One state dict.
@@ -92,18 +97,19 @@ def same(first: Tensor, second: Tensor) -> bool:
     )
 
 
-def choose(places: Collection[str]) -> tuple[str, str] | None:
+def choose(places: Collection[str], swapped_names: Collection[str] = SWAPPED) -> tuple[str, str] | None:
     """Choose between weights and their running average, which is what their authors evaluate.
 
     Args:
         places: keys or prefixes of a file that all hold the same network.
+        swapped_names: those beside which the plain key holds the average.
 
     Returns:
         the place and why; None where no convention decides.
     """
-    swapped = [place for place in places if place in SWAPPED]
+    swapped = [place for place in places if place in swapped_names]
     if swapped:
-        plain = [place for place in places if place not in SWAPPED]
+        plain = [place for place in places if place not in swapped_names]
         return (plain[0], f'the average, and {swapped[0]!r} what it is made of') if len(plain) == 1 else None
     averaged = [place for place in places if AVERAGED & set(re.split(r'[\W_]+', place.lower()))]
     if len(averaged) != 1:

@@ -55,7 +55,7 @@ def told_by(content: dict[str, Any], source: str, format_name: str, tensors: dic
         format_name: name of its format.
         tensors: the encoder's tensors under MAE's names.
     """
-    width, depth, beside = tensors['patch_embed.proj.weight'].shape[0], depth_of(tensors), _config_beside(source)
+    width, depth, beside = tensors['patch_embed.proj.weight'].shape[0], depth_of(tensors), config_beside(source)
     asked: list[Callable[[], Told]] = [
         lambda: _by_config(content),
         lambda: _by_moco(content, format_name, width),
@@ -96,7 +96,7 @@ def _by_moco(content: dict[str, Any], format_name: str, width: int) -> Told:
     return NOTHING_TOLD
 
 
-def _config_beside(source: str) -> dict[str, Any]:
+def config_beside(source: str) -> dict[str, Any]:
     """The ``config.json`` beside a file, as Hugging Face's repositories have it; empty where there is none."""
     try:
         config = json.loads((find_cached(source) or Path(source)).with_name('config.json').read_text())

@@ -36,10 +36,14 @@ def apply_data_root(
         ValueError: a directory, layout, part, class list or annotation is not what it has to be, or the config reads
             data that cannot be had from a directory; the message says what is.
     """
-    directories = [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
-    for directory in directories:
+    given = [str(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
+    directories = [Path(root).expanduser() for root in given]
+    for root, directory in zip(given, directories, strict=True):
+        if not root.strip():
+            raise ValueError('--data-root is empty: give a directory')
         if not directory.is_dir():
-            raise ValueError(f'--data-root {directory}: there is no such directory')
+            what = 'is a file, and a directory is needed' if directory.exists() else 'there is no such directory'
+            raise ValueError(f'--data-root {root}: {what}')
     rule = find_rule(cfg)
     if zero_is_class is None:
         return rule(cfg, directories, need)

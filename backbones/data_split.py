@@ -20,8 +20,8 @@ def training_folders(names: list[str]) -> list[str]:
     """Choose of the directories in a directory those to train on.
 
     Where training directories lie beside validation or test directories, the training ones alone; where images lie
-    beside masks, the images alone; else all. Names may hold more: ``train2017``, ``images_val``, ``testA``. Directories
-    such as ``bullet train`` and ``test tube`` are no parts of one set.
+    beside masks, the images alone; else all but those for validation and test. Names may hold more: ``train2017``,
+    ``images_val``, ``testA``. Directories such as ``bullet train`` and ``test tube`` are no parts of one set.
     """
     train = {name: rest for name in names if (rest := _without(name, TRAIN)) is not None}
     held_out = [rest for name in names if name not in train and (rest := _without(name, HELD_OUT)) is not None]
@@ -30,7 +30,12 @@ def training_folders(names: list[str]) -> list[str]:
         return parts
     images = [name for name in names if ''.join(_words(name)) in IMAGES]
     labels = [name for name in names if ''.join(_words(name)) in LABELS]
-    return images if images and labels else list(names)
+    if images and labels:
+        return images
+    # Beside images of any other name, such as unlabeled2017, those for test stay out too.
+    plain = {''.join(_words(name)) for name in names if _without(name, HELD_OUT) is None}
+    others = [name for name in names if (rest := _without(name, HELD_OUT)) is None or (rest and rest not in plain)]
+    return others if plain - LABELS else list(names)
 
 
 def training_root(root: Path) -> Path:

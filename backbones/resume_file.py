@@ -2,7 +2,6 @@
 
 import copy
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,13 +77,10 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
     """
     try:
         content = read_checkpoint(path)
-        broken = _broken_entry(path)
     except (ValueError, OSError) as error:
         raise UsageError(
             f'--resume {path}: it cannot be read: {error}. Remove it to go on from an earlier one'
         ) from error
-    if broken:
-        raise UsageError(f'--resume {path}: {broken} in it is damaged. Remove it to go on from an earlier one')
     absent = [name for name in PARTS if name not in content]
     if absent or not isinstance(content['meta'], dict) or not {'epoch', 'iter'} <= content['meta'].keys():
         raise UsageError(
@@ -98,17 +94,6 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
             'its backbone, in another --work-dir'
         )
     return content['meta']
-
-
-def _broken_entry(path: str | Path) -> str | None:
-    """Name of an entry whose bytes are not those that were written; PyTorch reads them as they are."""
-    if not zipfile.is_zipfile(path):  # of before PyTorch 1.6, without sums
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except zipfile.BadZipFile as error:
-        return str(error)
 
 
 def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import zipfile
 
 import pytest
 import torch
@@ -112,6 +114,8 @@ def test_read_checkpoint__names_what_a_pickle_asks_for(tmp_path, content, wanted
         (b'\n<!DOCTYPE html><html><body>404 Not Found</body></html>', 'web page'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:12\n', 'git lfs pull'),
         (b'PK\x03\x04cut', 'damaged'),
+        (b'{"weight_map": {}}', 'it is JSON'),
+        (b'\x1f\x8b\x08\x00', 'gzip'),
     ],
 )
 @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
@@ -128,6 +132,35 @@ def test_read_checkpoint__truncated(tmp_path, zipped):
     torch.save({'w': torch.randn(1000)}, path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[:2500])
     assert 'cut short' in refusal(path)
+
+
+def test_read_checkpoint__cut_where_the_old_format_is_tried(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({f'w{index}': torch.zeros(5000) for index in range(40)}, path)
+    path.write_bytes(path.read_bytes()[:50_000])
+    assert 'cut short' in refusal(path)
+
+
+def test_read_checkpoint__changed_bytes(tmp_path):
+    path = tmp_path / 'a.pth'
+    torch.save({'w': torch.zeros(5000)}, path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert re.search(r'data/0 in it is damaged: copy or download it again', refusal(path))
+
+
+def test_read_checkpoint__files_under_other_names(tmp_path):
+    weights = torch.randn(3, 5)
+    torch.save({'w': weights}, tmp_path / 'a.safetensors')
+    save_file({'w': weights}, tmp_path / 'b.pth')
+    torch.testing.assert_close(read_checkpoint(tmp_path / 'b.pth')['w'], weights, rtol=0, atol=0)
+    assert 'it is a PyTorch file: give it the suffix .pth' in refusal(tmp_path / 'a.safetensors')
+    with zipfile.ZipFile(tmp_path / 'c.pth', 'w') as archive:
+        archive.write(tmp_path / 'b.pth', 'inner.pth')
+    assert 'it is a zip archive of inner.pth, not of weights: unpack it' in refusal(tmp_path / 'c.pth')
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), tmp_path / 'd.pth')
+    assert 'TorchScript' in refusal(tmp_path / 'd.pth')
 
 
 def test_read_checkpoint__truncated_safetensors(tmp_path):

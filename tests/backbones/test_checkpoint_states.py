@@ -21,7 +21,8 @@ def zeros(state):
         ('ema.module', 'model', {}),
         ('teacher', 'student', {}),
         ('model_best_ema', 'model', {}),
-        ('state_dict', 'ema_state_dict', {}),
+        ('state_dict', 'ema_state_dict', {'meta': {'epoch': 3}}),
+        ('ema_state_dict', 'state_dict', {'epoch': 3}),
         ('state_dict', 'current_model_state', {}),
     ],
 )

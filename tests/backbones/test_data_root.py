@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from backbones.data_places import palette
 from backbones.data_root import apply_data_root
-from backbones.data_split import training_root
+from backbones.data_split import training_folders, training_root
 from tests.conftest import ROOT
 from tests.datasets import CATEGORIES, CLASSES, coco_content, draw, make_ade, make_coco, make_folders, write_images
 
@@ -203,6 +203,42 @@ def test_apply_data_root__pretraining_never_sees_validation_images(tmp_path):
     ]
     assert 'only the training images' in report[0]
     assert 'only' not in report[2]
+
+
+@pytest.mark.parametrize(
+    ('folders', 'kept'),
+    [
+        ('unlabeled test', 'unlabeled'),
+        ('images images_test val2017', 'images'),
+        ('cats dogs test2017', 'cats dogs'),
+        ('bullets test-tubes', 'bullets test-tubes'),
+        ('test1 test2', 'test1 test2'),
+        ('masks test', 'masks test'),
+    ],
+)
+def test_training_folders__images_for_test_beside_others(folders, kept):
+    assert training_folders(folders.split()) == kept.split()
+
+
+@pytest.mark.parametrize(
+    ('root', 'message'),
+    [
+        ('', '--data-root is empty: give a directory'),
+        (__file__, r'test_data_root\.py: is a file, and a directory is needed'),
+        ('https://example.org/images', r'--data-root https://example.org/images: there is no such directory'),
+    ],
+)
+def test_apply_data_root__what_is_no_directory(root, message):
+    with pytest.raises(ValueError, match=message):
+        apply_data_root(mae_config(), [root])
+
+
+def test_apply_data_root__home(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    write_images(tmp_path / 'photos', range(2))
+    cfg = mae_config()
+    apply_data_root(cfg, '~/photos')
+    assert cfg.train_dataloader.dataset.data_root == [str(tmp_path / 'photos')]
 
 
 def test_training_root__validation_only(tmp_path):

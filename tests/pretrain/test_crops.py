@@ -35,6 +35,19 @@ def test_find_boxes__coco_without_crowds(tmp_path):
     assert [box.label for box in found['val']] == ['cat']
 
 
+def test_find_boxes__coco_as_it_was_corrected(tmp_path):
+    """Names of elsewhere, ids of text, UTF-16: what training reads is what is cut out."""
+    coco(tmp_path, {part: [(3, 10, 5, 30, 20, 0)] for part in ('train', 'val')})
+    file = tmp_path / 'annotations/instances_train.json'
+    content = json.loads(file.read_text())
+    content['images'][0].update(id='x', file_name='https://example.org/upload/A.PNG')
+    content['annotations'][0].update(image_id='x', category_id='3')
+    file.write_bytes(json.dumps(content).encode('utf-16'))
+    assert find_boxes(tmp_path)['train'] == [Box(tmp_path / 'images/train/a.png', 'cat', (10, 5, 30, 20))]
+    with pytest.raises(ValueError, match='--zero-is-class tells how to read masks'):
+        find_boxes(tmp_path, zero_is_class=True)
+
+
 def test_find_boxes__connected_pieces_of_masks(tmp_path):
     mask = np.zeros((20, 30), np.uint8)
     mask[2:6, 3:10] = 1

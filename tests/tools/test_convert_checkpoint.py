@@ -240,6 +240,21 @@ def test_inspect__target_of_the_pretraining(tmp_path, capsys, where, norm_pix, t
     assert inspected(tmp_path / 'a.pth', capsys)['target'] == told
 
 
+def test_inspect__neighbour_that_is_no_config(tmp_path, capsys):
+    torch.save({'model': state()}, tmp_path / 'a.pth')
+    for text in ('{cut', '[1]', '"text"'):
+        (tmp_path / 'config.json').write_text(text)
+        assert run(tmp_path / 'a.pth', '--inspect') == 0
+        assert 'not told by the file' in capsys.readouterr().out
+
+
+def test_inspect__tensors_without_values(tmp_path, capsys):
+    torch.save({'model': {name: value.to('meta') for name, value in state().items()}}, tmp_path / 'a.pth')
+    assert run(tmp_path / 'a.pth', '--inspect') == 2
+    told = capsys.readouterr()
+    assert 'has no values (saved from the meta device)' in told.err
+
+
 def test_inspect__head_and_layout_of_the_positions(tmp_path, capsys):
     tensors = PlainViT('tiny', img_size=32).state_dict()
     swapped = tensors['pos_embed'].roll(96, dims=2)
