@@ -103,5 +103,7 @@ def name_classes(cfg: Config) -> None:
 
 
 def _hint(name: str, known: list[str]) -> str:
+    if name in known:
+        return ' in this scope: is default_scope that of the package it belongs to?'
     close = difflib.get_close_matches(name, known, n=1)
     return f'; did you mean {close[0]}?' if close else ''

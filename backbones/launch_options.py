@@ -170,6 +170,13 @@ def _put(node: Any, key: str, value: Any, name: str) -> None:
         for inner, entry in value.items():
             _put(old, inner, entry, f'{name}.{inner}')
         return
+    # Quotes that the shell did not take: "(0.9,0.95)".
+    if isinstance(value, str) and isinstance(old, list | tuple) and value[:1] in ('(', '['):
+        value = read_pair(f'{name}={value}')[1]
+    if isinstance(old, dict) and isinstance(value, str | int | float) and not isinstance(value, bool):
+        raise UsageError(
+            f'--cfg-options {name}={value}: it is a dict; set its entries, such as {name}.{next(iter(old), "type")}=...'
+        )
     if isinstance(value, str) and isinstance(old, int | float) and not isinstance(old, bool):
         raise UsageError(f'--cfg-options {name}={value}: a number is expected, as the {old:g} that the config has')
     node[place] = _as_config(value)

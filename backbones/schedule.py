@@ -1,5 +1,6 @@
 """Length, batch and rate of a training, each set in every place of a config that it concerns."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,8 @@ def set_lr(cfg: Config, rate: float) -> list[str]:
         ValueError: it is not positive, or the schedule has an absolute floor that is not below it; or there are several
             optimizers.
     """
-    if not rate > 0:
-        raise ValueError(f'--lr {rate} is not above 0')
+    if not 0 < rate < math.inf:
+        raise ValueError(f'--lr {rate} is {"not above 0" if rate != math.inf else "no number"}')
     for index, entry in enumerate(schedulers(cfg)):
         floor = entry.get('eta_min') or 0
         if floor >= rate:

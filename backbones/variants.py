@@ -31,8 +31,14 @@ def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
 
 
 def patch_grid(img_size: Size, patch_size: int) -> tuple[int, int]:
-    """Patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded."""
+    """Patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded.
+
+    Raises:
+        ValueError: one of the two is not above 0.
+    """
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if min(height, width, patch_size) < 1:
+        raise ValueError(f'img_size={img_size} and patch_size={patch_size}: both have to be above 0')
     return -(-height // patch_size), -(-width // patch_size)
 
 

@@ -86,6 +86,8 @@ class PlainViT(BaseModule):
         super().__init__(init_cfg)
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
         check_positions(rel_pos, window_size, use_abs_pos, window_abs_pos)
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate={drop_path_rate}: it has to be a share from 0, below 1')
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
         self.frozen_blocks, self.act_checkpoint = frozen_blocks, act_checkpoint

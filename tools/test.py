@@ -36,6 +36,7 @@ from backbones.launch_processes import check_launcher
 from backbones.machine import fit_machine
 from backbones.model_flags import add_model_flags, set_model
 from backbones.openmmlab import describe
+from backbones.value_check import check_values
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,6 +73,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     check_launcher(args.launcher)
     cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
     require_keys(cfg, ('model',), args.config)
+    check_values(cfg)
     cfg.launcher = args.launcher
     if cfg.get('test_dataloader') is None:
         raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')

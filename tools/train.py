@@ -40,6 +40,7 @@ from backbones.saving import SaveOnSignal
 from backbones.schedule_check import check_built, check_schedule
 from backbones.schedule_flags import add_schedule_flags, set_schedule
 from backbones.start_line import StartLine, count_repeats
+from backbones.value_check import check_values
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -88,6 +89,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     check_launcher(args.launcher)
     cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
     require_keys(cfg, ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper'), args.config)
+    check_values(cfg)
     cfg.launcher = args.launcher
     asked = Asked(cfg, args.cfg_options)
     for flag, step in STEPS.items():

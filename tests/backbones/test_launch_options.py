@@ -65,6 +65,18 @@ def test_apply_options__a_dict_of_the_same_type_goes_in_and_of_another_replaces(
     assert cfg.model.target == dict(x=1)
 
 
+def test_apply_options__tuples_in_quotes_of_their_own():
+    cfg, _ = applied('model.size="(3,4)"', 'model.test_cfg.mode="(3,4)"')
+    assert cfg.model['size'] == (3, 4)
+    assert cfg.model.test_cfg.mode == '(3,4)'
+
+
+@pytest.mark.parametrize('text', ['model=3', 'model.target=pixels', 'model.head=0.5'])
+def test_apply_options__a_dict_is_no_number(text):
+    with pytest.raises(UsageError, match='it is a dict; set its entries, such as'):
+        applied(text)
+
+
 def test_apply_options__plus_adds_to_a_list():
     cfg, told = applied("custom_hooks+=dict(type='C',m=2)", "custom_hooks+=[dict(type='D'),dict(type='E')]")
     assert [hook.type for hook in cfg.custom_hooks] == ['A', 'B', 'C', 'D', 'E']

@@ -412,3 +412,18 @@ def test_attention__every_way_the_same_values_and_gradients(rel_pos, size):
     for (_, dtype), found in results.items():
         for actual, expected in zip(found, results['bias', dtype], strict=True):
             assert relative_error(actual, expected) < (1e-5 if dtype == torch.float32 else 1e-10)
+
+
+@pytest.mark.parametrize(
+    ('options', 'told'),
+    [
+        (dict(img_size=0), 'img_size=0 and patch_size=16: both have to be above 0'),
+        (dict(img_size=(32, -5)), 'have to be above 0'),
+        (dict(patch_size=0), 'have to be above 0'),
+        (dict(drop_path_rate=2), 'drop_path_rate=2: it has to be a share'),
+        (dict(drop_path_rate=-0.1), 'it has to be a share'),
+    ],
+)
+def test_plain_vit__numbers_out_of_range(options, told):
+    with pytest.raises(ValueError, match=told):
+        PlainViT('tiny', **options)
