@@ -20,7 +20,7 @@ finetune     all of it, finetune_VARIANT.py
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from pretrain.labelled import LabelledImages, labelled_parts
 from pretrain.layer_probe import layer_accuracies
 from pretrain.probe import ProbeRecipe, probe_accuracy
 from tools.full_runs import TRAINED, train_all
-from tools.results import Results, table, write_results
+from tools.results import Measured, Results, table, write_results
 
 Features = tuple[Tensor, Tensor]
 
@@ -136,17 +136,16 @@ def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Feature
     )
 
 
-def measure_frozen(args: argparse.Namespace, protocols: Sequence[str], kind: str) -> Results:
+def measure_frozen(args: argparse.Namespace, protocols: Sequence[str], kind: str) -> Iterator[Measured]:
     """Run protocols on the same features, which for a checkpoint are computed once for all seeds."""
-    results: Results = {protocol: {} for protocol in protocols}
     for seed in args.seeds if protocols else ():
-        if args.checkpoint == RANDOM or seed == args.seeds[0]:
+        anew = args.checkpoint == RANDOM or seed == args.seeds[0]
+        if anew:
             train, val = features_of(args, seed, kind)
         for protocol in protocols:
             # k-NN of a checkpoint comes out the same for each seed: once is enough.
-            if protocol != 'knn' or not results['knn'] or args.checkpoint == RANDOM:
-                results[protocol][str(seed)] = FROZEN[protocol](train, val, seed)
-    return results
+            if protocol != 'knn' or anew:
+                yield protocol, seed, FROZEN[protocol](train, val, seed)
 
 
 def check_pool_option(pool: str | None, protocols: Sequence[str]) -> None:
@@ -160,7 +159,7 @@ def check_pool_option(pool: str | None, protocols: Sequence[str]) -> None:
         raise ValueError(f'--pool {pool} means nothing to {", ".join(without)}: run that without --pool')
 
 
-def measure(args: argparse.Namespace) -> Results:
+def measure(args: argparse.Namespace) -> Iterator[Measured]:
     """Run all protocols.
 
     Raises:
@@ -170,17 +169,16 @@ def measure(args: argparse.Namespace) -> Results:
     labelled_parts(args.data_root)
     check_pool_option(args.pool, args.protocols)
     pooled = [protocol for protocol in args.protocols if protocol in FROZEN and protocol != 'layers']
-    results = measure_frozen(args, pooled, 'pooled')
-    results |= measure_frozen(args, [protocol for protocol in args.protocols if protocol == 'layers'], 'layers')
-    trained = [protocol for protocol in args.protocols if protocol in TRAINED]
-    return results | (train_all(args, trained) if trained else {})
+    yield from measure_frozen(args, pooled, 'pooled')
+    yield from measure_frozen(args, [protocol for protocol in args.protocols if protocol == 'layers'], 'layers')
+    yield from train_all(args, [protocol for protocol in args.protocols if protocol in TRAINED])
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
+    """Run the command; what is measured before a protocol fails is written and printed all the same."""
     args = parse_args(arguments)
-    results = measure(args)
+    results: Results = {}
     content = dict(
         checkpoint=args.checkpoint,
         data=str(args.data_root),
@@ -188,10 +186,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         protocols=results,
         versions=versions(),
     )
-    if args.out:
-        write_results(args.out, content)
-    for protocol, runs in results.items():
-        print(table(protocol, f'{args.checkpoint} on {args.data_root}', runs), end='\n\n')
+    try:
+        for protocol, seed, figures in measure(args):
+            results.setdefault(protocol, {})[str(seed)] = figures
+            if args.out:
+                write_results(args.out, content)
+    finally:
+        for protocol, runs in results.items():
+            print(table(protocol, f'{args.checkpoint} on {args.data_root}', runs), end='\n\n')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from backbones.checkpoint import read_checkpoint
 from backbones.checkpoint_hub import find_published
 from backbones.launch import RANDOM
 from pretrain.frozen import IMAGENET, Description, describe
-from tools.results import Results
+from tools.results import Measured
 from tools.steps import Command, Steps
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TRAINED = {'linear_full': 'linear', 'partial': 'finetune', 'finetune': 'finetune'}
 
 
-def train_all(args: argparse.Namespace, protocols: list[str]) -> Results:
+def train_all(args: argparse.Namespace, protocols: list[str]) -> Iterator[Measured]:
     """Train and test each protocol with each seed; what ended well in the working directory is not run again.
 
     The weights tested are those of the last epoch: the best one would be chosen on the images it is judged by.
@@ -32,13 +33,13 @@ def train_all(args: argparse.Namespace, protocols: list[str]) -> Results:
         ValueError: there is no recipe for the model.
         RuntimeError: a run failed; the message ends with its last line.
     """
+    if not protocols:
+        return
     found = model_of(args)
     steps = Steps(args.work_dir, os.cpu_count() or 1)
-    results: Results = {protocol: {} for protocol in protocols}
     for protocol in protocols:
         for seed in args.seeds:
-            results[protocol][str(seed)] = train_one(args, protocol, seed, found, steps)
-    return results
+            yield protocol, seed, train_one(args, protocol, seed, found, steps)
 
 
 def model_of(args: argparse.Namespace) -> Description:

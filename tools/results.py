@@ -8,6 +8,8 @@ from typing import Any
 
 # protocol -> seed -> figure -> value
 Results = dict[str, dict[str, dict[str, float]]]
+# protocol, seed, figure -> value
+Measured = tuple[str, int, dict[str, float]]
 
 
 def write_results(path: Path, content: dict[str, Any]) -> None:

@@ -103,3 +103,17 @@ def test_evaluate__mistakes_take_one_line(crops, tmp_path, capsys):
         assert main(arguments) == 2, arguments
         printed = capsys.readouterr()
         assert message in printed.err and printed.err.count('\n') == 1 and not printed.out
+
+
+def test_evaluate__figures_before_a_mistake_are_kept(tmp_path, capsys):
+    for part in ('train', 'val'):
+        for name, colour in (('dark', 40), ('light', 200)):
+            (tmp_path / part / name).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / part / name / '0.png'), np.full((24, 24, 3), colour, np.uint8))
+    out = tmp_path / 'results.json'
+    # The probe keeps a part of the training images for the choice of its learning rate.
+    assert main([*RANDOM, str(tmp_path), '--protocols', 'knn', 'linear', '--out', str(out)]) == 2
+    printed = capsys.readouterr()
+    assert 'each class has one training image' in printed.err and printed.out.startswith('knn: random on')
+    assert list(json.loads(out.read_text())['protocols']) == ['knn']
+    assert json.loads(out.read_text())['protocols']['knn']['0']['top1'] == 100
