@@ -63,6 +63,8 @@ def open_config(
     _refuse_unread(cfg, options or {}, path)
     told = [*_tell_unread(cfg), *apply_options(cfg, options or {})]
     _drop_hooks(cfg)
+    if work_dir is not None and not work_dir.strip():
+        raise UsageError('--work-dir is empty: give a directory')
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs') / path.stem)
     _check_work_dir(Path(cfg.work_dir))
     return cfg, told

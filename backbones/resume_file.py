@@ -35,7 +35,7 @@ def find_latest(work_dir: str | Path) -> Path | None:
         UsageError: ``last_checkpoint`` names a file that is lost, and there is no other.
     """
     folder, pointer = Path(work_dir), Path(work_dir) / POINTER
-    text = pointer.read_text().strip() if pointer.is_file() else ''
+    text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
     named = Path(text) if text else None
     furthest = _furthest(folder)
     candidates = (named and folder / named.name, furthest, named)
@@ -82,7 +82,7 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
             f'--resume {path}: it cannot be read: {error}. Remove it to go on from an earlier one'
         ) from error
     absent = [name for name in PARTS if name not in content]
-    if absent or not isinstance(content['meta'], dict) or not {'epoch', 'iter'} <= content['meta'].keys():
+    if absent or not _counts(content['meta']):
         raise UsageError(
             f'--resume {path}: no training can go on from it, as it lacks {", ".join(absent) or "its progress"}. '
             f'--pretrained {path} starts a new training from its weights'
@@ -94,6 +94,11 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
             'its backbone, in another --work-dir'
         )
     return content['meta']
+
+
+def _counts(meta: Any) -> bool:
+    """Whether it says how far the training got."""
+    return isinstance(meta, dict) and all(type(meta.get(key)) is int and meta[key] >= 0 for key in ('epoch', 'iter'))
 
 
 def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
@@ -110,12 +115,15 @@ def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
     Raises:
         UsageError: see `find_latest` and `check_resumable`; or the seed is another one.
     """
-    found = find_latest(cfg.work_dir) if where == 'auto' else Path(where)
+    if not where.strip():
+        raise UsageError('--resume is empty: give a checkpoint, or --resume alone for the latest of the --work-dir')
+    found = find_latest(cfg.work_dir) if where == 'auto' else Path(where).expanduser()
     cfg.resume, cfg.load_from = found is not None, None if found is None else str(found)
     if found is None:
         return []
     if not found.is_file():
-        raise UsageError(f'--resume {where}: there is no such file')
+        directory = 'it is a directory: give a checkpoint in it, or --resume alone with --work-dir'
+        raise UsageError(f'--resume {where}: {directory if found.is_dir() else "there is no such file"}')
     meta = check_resumable(cfg, found)
     before = meta.get('seed')
     if seed is not None and before is not None and seed != before:

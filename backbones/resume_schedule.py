@@ -37,11 +37,12 @@ class FollowConfig(Hook):
         """Called by the runner: the checkpoint is loaded.
 
         Raises:
-            UsageError: the iterations of an epoch are not those of the checkpoint.
+            UsageError: the iterations of an epoch are not those of the checkpoint, or it is beyond the end.
         """
         if not runner.iter:
             return
         check_epoch_length(runner)
+        check_end(runner)
         if not self.follows:
             return
         changes = [*_changed_settings(self.groups, runner), *_changed_schedules(self.schedulers, runner)]
@@ -72,6 +73,23 @@ def check_epoch_length(runner: Runner) -> None:
         )
 
 
+def check_end(runner: Runner) -> None:
+    """Say that nothing is left to train.
+
+    Raises:
+        UsageError: the checkpoint has been trained for longer than is asked for.
+    """
+    loop = runner.train_loop
+    epochs = isinstance(loop, EpochBasedTrainLoop)
+    done, end, unit = (
+        (runner.epoch, runner.max_epochs, 'epochs') if epochs else (runner.iter, runner.max_iters, 'iters')
+    )
+    if done > end:
+        raise UsageError(f'--resume: the checkpoint has {done} {unit}, and the training ends at {end}: give --{unit} N')
+    if done == end:
+        runner.logger.warning(f'the checkpoint has all {end} {unit}: nothing is left to train; --{unit} N goes on')
+
+
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: copy.deepcopy(value) for name, value in group.items() if name != 'params'}
 
@@ -93,6 +111,8 @@ def _changed_schedules(states: list[dict[str, Any]], runner: Runner) -> list[str
     found = []
     for index, (state, scheduler) in enumerate(zip(states, runner.param_schedulers or [], strict=True)):
         loaded = scheduler.state_dict()
+        if loaded['last_step'] == state['last_step'] and (runner.epoch if scheduler.by_epoch else runner.iter):
+            found.append(f'param_scheduler.{index}, which the checkpoint lacks')
         names = [name for name in state if name not in (*MOVING, 'base_values') and state[name] != loaded.get(name)]
         found += [f'param_scheduler.{index}.{name} {loaded.get(name)} -> {state[name]}' for name in names]
     return found

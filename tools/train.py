@@ -124,11 +124,15 @@ def set_precision(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
     """Settle what the training starts from: a checkpoint of its own, or pretrained weights."""
-    resumed = set_resume(cfg, args.resume, args.seed) if args.resume else []
+    where = args.resume
+    if where is None and cfg.get('resume'):  # of the config: what --resume looks at holds for it too
+        where = cfg.get('load_from') or 'auto'
+    resumed = [] if where is None else set_resume(cfg, where, args.seed)
     if resumed:
         set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
-        return resumed
-    anew = [f'no checkpoint in {cfg.work_dir}: the training starts anew'] if args.resume else []
+        unread = args.pretrained not in (None, RANDOM)
+        return [*resumed, *([f'--pretrained {args.pretrained} is not read: the checkpoint goes on'] if unread else [])]
+    anew = [] if where is None else [f'no checkpoint in {cfg.work_dir}: the training starts anew']
     return [*anew, set_pretrained(cfg, args.pretrained)]
 
 

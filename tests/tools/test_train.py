@@ -263,7 +263,7 @@ SLIPS = {
     'optim_wrapper.optimizer.lrr=1': 'optim_wrapper.optimizer.lrr: AdamW takes no lrr; did you mean lr?',
     'optim_wrapper.optimizer.type=AdamWW': 'optim_wrapper.optimizer.type: there is no AdamWW; did you mean AdamW?',
     'optim_wrapper.optimizer.lr=high': 'a number is expected',
-    'optim_wrapper.optimizer.lr=-1': 'Invalid learning rate: -1',
+    'optim_wrapper.optimizer.lr=-1': 'optim_wrapper.optimizer.lr=-1: it has to be a number from 0',
     'train_dataloader.batch_size=0': 'batch_size should be a positive integer value',
     'train_dataloader.sampler.type=Foo': 'train_dataloader.sampler.type: there is no Foo',
     'default_hooks.chekpoint.interval=1': 'did you mean default_hooks.checkpoint?',

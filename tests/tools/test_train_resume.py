@@ -116,6 +116,43 @@ def test_resume__nothing_changed_says_nothing(place):
     assert 'not the checkpoint' not in ''.join(path.read_text() for path in folder.glob('*/*.log'))
 
 
+def test_resume__a_finished_training_says_so_and_a_shorter_one_is_refused(place):
+    folder = copied(place, 'half', 'finished')
+    run(place, 'finished', '--epochs', '2', '--resume')
+    log = ''.join(path.read_text() for path in folder.glob('*/*.log'))
+    assert 'the checkpoint has all 2 epochs: nothing is left to train; --epochs N goes on' in log
+    with pytest.raises(UsageError, match='the checkpoint has 2 epochs, and the training ends at 1: give --epochs N'):
+        run(place, 'finished', '--epochs', '1', '--resume')
+
+
+def test_resume__a_checkpoint_without_schedules(place):
+    folder = copied(place, 'half', 'bare')
+    content = saved(folder / 'epoch_2.pth')
+    del content['param_schedulers']
+    torch.save(content, folder / 'epoch_2.pth')
+    run(place, 'bare', '--epochs', '4', '--resume')
+    whole, bare = logged(place / 'whole'), logged(folder)
+    assert {step: bare[step] for step in range(9, 17)} == {step: whole[step] for step in range(9, 17)}
+
+
+def test_resume__of_the_config_and_beside_other_flags(place):
+    folder = copied(place, 'half', 'asked')
+    (folder / 'last_checkpoint').write_text(str(place / 'half/epoch_1.pth'))
+    cfg, told = prepare(parse_args(command(place, 'asked', '--epochs', '3', '--cfg-options', 'resume=True')))
+    assert (cfg.resume, cfg.load_from) == (True, str(folder / 'epoch_1.pth'))
+    assert f'resuming from {folder / "epoch_1.pth"}, iteration 4' in told
+    (folder / 'last_checkpoint').write_bytes(b'\xff\0')
+    given = str(place / 'half/epoch_1.pth')
+    cfg, told = prepare(parse_args(command(place, 'asked', '--epochs', '3', '--resume', '--pretrained', given)))
+    assert cfg.load_from == str(folder / 'epoch_2.pth')
+    assert f'--pretrained {given} is not read: the checkpoint goes on' in told
+    for where, message in (('', '--resume is empty'), (str(folder), 'it is a directory: give a checkpoint in it')):
+        with pytest.raises(UsageError, match=message):
+            prepare(parse_args(command(place, 'asked', '--resume', where)))
+    with pytest.raises(UsageError, match='--work-dir is empty'):
+        prepare(parse_args([*command(place, 'asked'), '--work-dir', '']))
+
+
 REFUSED = {
     'width': (['model.decoder.embed_dim=16'], r'decoder.* is \(.*\) there and \(.*\) here'),
     'depth': (['model.encoder.variant.depth=3'], r'model.encoder.variant is .* there and .*'),
@@ -196,12 +233,14 @@ def damaged(place, name):
         torch.save(content['state_dict'], path)
     elif name == 'weights':
         torch.save({'state_dict': content['state_dict'], 'meta': content['meta']}, path)
+    elif name == 'progress':
+        torch.save({**content, 'meta': {**content['meta'], 'epoch': 'two'}}, path)
     else:
         path.write_bytes(b'')
     return path
 
 
-@pytest.mark.parametrize('name', ['cut', 'flipped', 'encoder', 'weights', 'empty'])
+@pytest.mark.parametrize('name', ['cut', 'flipped', 'encoder', 'weights', 'empty', 'progress'])
 def test_resume__files_that_no_training_can_go_on_from(place, name):
     with pytest.raises(UsageError, match=f'{name}.pth') as error:
         prepare(parse_args(command(place, 'half', '--resume', str(damaged(place, name)))))
