@@ -57,7 +57,11 @@ def open_config(
         cfg = Config.fromfile(path)
     # A config is code, so any exception may come out.
     except Exception as error:
-        raise UsageError(f'config {path}: {type(error).__name__}: {one_line(error)}') from error
+        name, text = type(error).__name__, one_line(error)
+        if isinstance(error, RecursionError):
+            text = 'it is its own _base_, by itself or through others'
+        said = text if text.startswith((name, 'it is its own')) else f'{name}: {text}'
+        raise UsageError(f'config {path}: {said}') from error
     name_classes(cfg)
     _refuse_slips(cfg, path)
     _refuse_unread(cfg, options or {}, path)
@@ -88,6 +92,9 @@ def require_keys(cfg: Config, keys: Sequence[str], path: str | Path) -> None:
     absent = [key for key in keys if cfg.get(key) is None]
     if absent:
         raise UsageError(f'config {path} has no {", no ".join(absent)}: it is a part of a config, or an empty one')
+    odd = [key for key in keys if not isinstance(cfg[key], dict)]
+    if odd:
+        raise UsageError(f'config {path}: {odd[0]}={cfg[odd[0]]!r}: it has to be a dict')
 
 
 def unknown_keys(cfg: Config) -> list[str]:
@@ -125,9 +132,9 @@ def _refuse_unread(cfg: Config, options: dict[str, Any], path: Path) -> None:
             hint = f'did you mean {meant}?' if meant else f'known are {", ".join(sorted(RUNNER_KEYS))}'
             own = ' once the file is read: it is a variable of the config' if key in cfg else ''
             raise UsageError(f'--cfg-options {name}: nothing reads {key}{own}; {hint}')
-    if (cfg.get('model') or {}).get('data_preprocessor') and any(
-        name.startswith('data_preprocessor') for name in options
-    ):
+    model = cfg.get('model')
+    nested = isinstance(model, dict) and model.get('data_preprocessor')
+    if nested and any(name.startswith('data_preprocessor') for name in options):
         raise UsageError(f'config {path}: the model has its own data_preprocessor: set model.data_preprocessor')
 
 

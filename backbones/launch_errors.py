@@ -1,6 +1,7 @@
 """How a command ends when something is wrong: one line and exit code 2; the traceback goes to the log."""
 
 import argparse
+import difflib
 import functools
 import logging
 import re
@@ -46,7 +47,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with a line and exit code 2."""
-        self.exit(2, f'error: {message} ({self.prog} --help tells more)\n')
+        unknown = re.match(r'unrecognized arguments: (--[\w-]+)', message)
+        flags = {flag.replace('-', ''): flag for flag in self._option_string_actions}
+        name = unknown and re.sub('[-_]', '', unknown[1])
+        close = name and next(iter(difflib.get_close_matches(name, flags, n=1)), None)
+        meant = f'; did you mean {flags[close]}?' if close else ''
+        self.exit(2, f'error: {message}{meant} ({self.prog} --help tells more)\n')
 
 
 def seed(text: str) -> int:

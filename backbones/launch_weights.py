@@ -36,6 +36,8 @@ def set_pretrained(cfg: Config, weights: str | None) -> str:
             f'--pretrained {weights}: load_from={cfg.load_from} of the config fills the whole model afterwards; '
             'add --cfg-options load_from=None'
         )
+    if weights is not None and not weights.strip():
+        raise UsageError('--pretrained is empty: give a file or a published name, or random')
     if weights == RANDOM:
         _forget(cfg.model)
     elif weights is not None:

@@ -78,7 +78,9 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     if cfg.get('test_dataloader') is None:
         raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
     if not Path(args.checkpoint).expanduser().is_file():
-        raise UsageError(f'checkpoint {args.checkpoint}: there is no such file')
+        directory = Path(args.checkpoint).expanduser().is_dir()
+        what = 'it is a directory: give a checkpoint in it' if directory else 'there is no such file'
+        raise UsageError(f'checkpoint {args.checkpoint}: {what}')
     cfg.load_from, cfg.resume = None, False  # of the training; it would come on top of the checkpoint
     asked = Asked(cfg, args.cfg_options)
     told += evaluate_in_bf16(cfg, 'test') if args.amp else []

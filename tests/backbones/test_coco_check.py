@@ -336,6 +336,15 @@ def test_apply_data_root__files_of_windows_and_macos(tmp_path):
     assert trained_on(cfg) == 12
 
 
+@pytest.mark.parametrize('outline', [[[9, 9, 9, 9, 9, 9]], [[1, 2]], [], None])
+def test_apply_data_root__testing_leaves_out_the_masks_that_training_did(tmp_path, outline):
+    root = edited(tmp_path, each('annotations', lambda i, e: e.update(segmentation=outline)))
+    for need in (('train', 'val'), ('val',)):
+        cfg = config(tmp_path)
+        apply_data_root(cfg, root, need)
+        assert cfg.model.roi_head.mask_head is None
+
+
 def test_apply_data_root__nothing_left_says_why(tmp_path):
     turned = each('annotations', lambda i, e: e.update(bbox=[e['bbox'][0], e['bbox'][1], -5, 5]))
     with pytest.raises(ValueError, match=r'no annotation to train on: .*12 boxes with a width or height below 0'):

@@ -79,6 +79,8 @@ BROKEN = {
     'bytes.py': (b'a = "\xff"\n', 'UnicodeDecodeError'),
     'raises.py': (b'raise RuntimeError("x")\n', 'RuntimeError: x'),
     'base.py': (b"_base_ = 'lost.py'\n", r'lost.py: No such file'),
+    'itself.py': (b"_base_ = './itself.py'\n", r'itself.py: it is its own _base_'),
+    'unnamed.py': (b'a = b\n', r"unnamed.py: NameError: name 'b' is not defined"),
     'imports.py': (b"custom_imports = dict(imports=['no_such_module'])\n", 'ImportError: .*no_such_module'),
     'broken.json': (b'{a', 'JSONDecodeError'),
     'words.txt': (b'a', 'its name ends in none of .py'),
@@ -134,3 +136,10 @@ def test_open_config__classes_of_python_configs_become_names(tmp_path):
     assert cfg.train_dataloader.dataset.type == 'mmdet.CocoDataset'
     assert cfg.optim_wrapper == dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.5))
     assert cfg.train_cfg.max_iters == 3
+
+
+def test_require_keys__parts_are_dicts(tmp_path):
+    (tmp_path / 'a.py').write_text('model = 3\n')
+    cfg, _ = open_config(tmp_path / 'a.py')
+    with pytest.raises(UsageError, match=r'a\.py: model=3: it has to be a dict'):
+        require_keys(cfg, ('model',), tmp_path / 'a.py')

@@ -146,3 +146,17 @@ def test_parser__mistakes_take_one_line_and_names_are_whole(capsys):
         assert ended.value.code == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
     assert parser.parse_args(['--debug']).debug
+
+
+@pytest.mark.parametrize(
+    ('argument', 'meant'),
+    [('--batch_size', '--batch-size'), ('--dataroot', '--data-root'), ('--epoch', '--epochs'), ('--zzz', None)],
+)
+def test_parser__flags_nearly_written(argument, meant, capsys):
+    parser = Parser('A tool.')
+    for flag in ('--batch-size', '--data-root', '--epochs'):
+        parser.add_argument(flag)
+    with pytest.raises(SystemExit):
+        parser.parse_args([argument, '2'])
+    told = capsys.readouterr().err
+    assert (f'did you mean {meant}?' in told) if meant else 'did you mean' not in told
