@@ -49,7 +49,7 @@ def evaluation_lines(content: dict[str, Any]) -> list[str]:
     if any(not annotation['iscrowd'] for annotation in content['annotations']):
         return []
     what = 'holds only crowds' if content['annotations'] else 'has no annotation'
-    return [f'warning: it {what}: every figure of an evaluation will be -1']
+    return [f'warning: it {what}: the figures of an evaluation mean nothing (-1 or 0)']
 
 
 def most_objects(content: dict[str, Any]) -> int:

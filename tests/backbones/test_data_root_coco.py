@@ -206,7 +206,7 @@ def test_apply_data_root__nothing_to_evaluate_against(tmp_path, edit):
     root = make_coco(tmp_path / 'data')
     rewrite(root, 'val', edit)
     told = apply_data_root(config(tmp_path), root)
-    assert 'val: warning: it has no annotation: every figure of an evaluation will be -1' in told
+    assert 'val: warning: it has no annotation: the figures of an evaluation mean nothing (-1 or 0)' in told
 
 
 def test_apply_data_root__testing_asks_nothing_of_the_training_part(tmp_path):
