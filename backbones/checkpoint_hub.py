@@ -6,7 +6,7 @@ from urllib.parse import urlparse
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 # hf:ORG/REPOSITORY[@REVISION][:FILE], and timm/MODEL as timm's own repositories are called.
 HUB_NAME = re.compile(r'(?:(?:hf|hf-hub):(?=[\w.-]+/)|(?=timm/))([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?')
@@ -75,6 +75,10 @@ def _first_file(repository: str, revision: str | None, files: tuple[str, ...], o
     for file in files:
         try:
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=offline))
+        except LocalEntryNotFoundError:
+            # Asked for, it means that the hub cannot be reached, which takes half a minute to find out for each file.
+            if not offline:
+                return None
         # Not there, not reachable and not allowed all come as one of these; ValueError: no name of a repository.
         except (EntryNotFoundError, OSError, ValueError):
             continue

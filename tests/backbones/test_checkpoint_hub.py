@@ -3,8 +3,10 @@
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
+from backbones import checkpoint_hub
 from backbones.checkpoint import load_pretrained
 from backbones.checkpoint_hub import find_published
 from backbones.checkpoint_read import read_checkpoint
@@ -56,6 +58,20 @@ def test_read_checkpoint__name_that_cannot_be_fetched(name):
     assert message.startswith(f'{name} cannot be fetched')
     assert 'give its path' in message
     assert '\n' not in message
+
+
+def test_find_published__unreachable_hub_is_tried_once(monkeypatch):
+    asked = []
+
+    def unreachable(repository, file, revision, local_files_only):
+        asked.append((file, local_files_only))
+        raise LocalEntryNotFoundError('no network')
+
+    monkeypatch.setattr(checkpoint_hub, 'hf_hub_download', unreachable)
+    with pytest.raises(ValueError, match='hf:a/b cannot be fetched'):
+        find_published('hf:a/b')
+    files = ['model.safetensors', 'pytorch_model.bin']
+    assert asked == [*((file, True) for file in files), (files[0], False)]
 
 
 def test_read_checkpoint__address_that_torch_hub_has_downloaded(tmp_path):
