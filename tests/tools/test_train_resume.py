@@ -49,7 +49,8 @@ def command(folder, work_dir, *flags):
 
 
 def run(folder, work_dir, *flags):
-    main(command(folder, work_dir, *flags))
+    # Two runs that start within a second would share their log, which mmengine finds by experiment and second.
+    main(command(folder, work_dir, *flags, '--cfg-options', f'experiment_name={work_dir}'))
 
 
 def saved(path):
