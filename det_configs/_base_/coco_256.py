@@ -49,4 +49,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     type='FastCocoMetric', ann_file='data/coco/annotations/instances_val2017.json', metric=['bbox', 'segm']
 )
-test_evaluator = val_evaluator
+test_evaluator = dict(val_evaluator, classwise=True)

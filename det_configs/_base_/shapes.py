@@ -41,4 +41,4 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     type='FastCocoMetric', ann_file='data/shapes/coco/annotations/instances_val.json', metric=['bbox', 'segm']
 )
-test_evaluator = val_evaluator
+test_evaluator = dict(val_evaluator, classwise=True)

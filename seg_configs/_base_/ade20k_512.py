@@ -43,4 +43,4 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
+test_evaluator = dict(type='ClassIoUMetric', iou_metrics=['mIoU'])

@@ -91,6 +91,8 @@ def test_train__then_resume_then_test(config, tmp_path, capsys):
     validated = [line for line in scalars(work) if METRICS[config] in line]
     assert metrics[METRICS[config]] == pytest.approx(validated[-1][METRICS[config]])
     assert len(validated) == 2
+    each = ['coco/bbox_{}_precision', 'coco/segm_{}_precision'] if config == DET else ['IoU_{}', 'Acc_{}']
+    assert {kind.format(name) for kind in each for name in ('red', 'green', 'blue')} <= metrics.keys()
     assert METRICS[config] in capsys.readouterr().out
 
 

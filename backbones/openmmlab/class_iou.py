@@ -1,0 +1,29 @@
+"""mmseg's IoUMetric with the figures of each class, for configs that ask for it: ``type='ClassIoUMetric'``."""
+
+from typing import Any
+
+
+class ClassFigures:
+    """mmseg's IoUMetric, whose figures also tell each class: ``IoU_NAME``, ``Acc_NAME``.
+
+    mmseg prints them in a table alone, from which no program reads. NaN: the class occurs in no image.
+    """
+
+    dataset_meta: dict[str, Any]
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """mmseg's figures of all results, then those of the classes, in percent."""
+        upstream: Any = super()
+        self._of_classes: dict[str, Any] = {}
+        figures = dict(upstream.compute_metrics(results))
+        for kind, values in self._of_classes.items():
+            for name, value in zip(self.dataset_meta['classes'], values, strict=True):
+                figures[f'{kind}_{name}'] = round(100 * float(value), 2)
+        return figures
+
+    def total_area_to_metrics(self, *areas: Any, **settings: Any) -> dict[str, Any]:
+        """mmseg's figures from the areas, which it averages over the classes afterwards."""
+        upstream: Any = super()
+        found = upstream.total_area_to_metrics(*areas, **settings)
+        self._of_classes = {kind: values for kind, values in found.items() if kind != 'aAcc'}
+        return found
