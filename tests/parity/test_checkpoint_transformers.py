@@ -5,6 +5,11 @@ import torch
 from transformers import (
     DeiTConfig,
     DeiTForImageClassificationWithTeacher,
+    Dinov2Config,
+    Dinov2Model,
+    SamConfig,
+    SamModel,
+    SamVisionConfig,
     ViTConfig,
     VitDetBackbone,
     VitDetConfig,
@@ -121,6 +126,40 @@ def test_transformers_file__vitdet_features(tmp_path, prefix, size):
     assert (report.format, report.left_over, report.kept) == ('transformers VitDet', {}, {})
     images = torch.randn(2, 3, *size)
     assert relative_error(ours(images)[0], theirs(images).feature_maps[-1]) <= 1e-5
+
+
+@pytest.mark.parametrize('size', [(32, 32), (24, 56)])
+@pytest.mark.parametrize('save', [save_v4, save_v5])
+@torch.no_grad()
+def test_transformers_file__dinov2_features(tmp_path, save, size):
+    sizes = {name: value for name, value in SIZES.items() if name != 'intermediate_size'}
+    theirs = randomise(Dinov2Model(Dinov2Config(image_size=32, layer_norm_eps=1e-6, **sizes))).eval()
+    ours = PlainViT(TOY, img_size=size, patch_size=8, out_norm=True, layer_scale=1.0).eval()
+    report = load_pretrained(ours, save(theirs, tmp_path))
+    assert len(report.loaded) == 3 * 14 + 6 and len(report.left_over) == 1  # the mask token
+    images = torch.randn(2, 3, *size)
+    assert relative_error(ours.encode(ours.embed(images)), theirs(images).last_hidden_state) <= 1e-5
+
+
+@pytest.mark.parametrize('save', [save_v4, save_v5])
+@torch.no_grad()
+def test_transformers_file__sam_features(tmp_path, save):
+    vision = dict(SIZES, mlp_dim=192, image_size=64, window_size=3, global_attn_indexes=[1, 2], output_channels=8)
+    del vision['intermediate_size']
+    config = SamConfig(vision_config=SamVisionConfig(layer_norm_eps=1e-6, **vision).to_dict())
+    theirs = randomise(SamModel(config)).eval()
+    options = dict(window_size=3, global_blocks=(1, 2), rel_pos='decomposed', pretrain_img_size=64)
+    ours = PlainViT(TOY, img_size=64, patch_size=8, **options).eval()
+    report = load_pretrained(ours, save(theirs, tmp_path))
+    assert not (report.kept or report.resized) and 'neck' in ' '.join(report.left_over.values())
+    images = torch.randn(2, 3, 64, 64)
+    encoder = theirs.vision_encoder
+    tokens = encoder.patch_embed(images) + encoder.pos_embed
+    for layer in encoder.layers:
+        tokens = layer(tokens)
+        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+    # (B, H, W, C) -> (B, C, H, W)
+    assert relative_error(ours(images)[0], tokens.permute(0, 3, 1, 2)) <= 1e-5
 
 
 def test_transformers_file__parts_without_a_place(tmp_path):
