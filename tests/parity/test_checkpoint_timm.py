@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 
 from backbones import PlainViT, load_pretrained
 from tests.helpers import randomise, relative_error
@@ -131,3 +132,24 @@ def test_timm_file__deit3_has_no_position_for_the_class_token(tmp_path):
     assert report.resized == {'pos_embed': ((1, 64, 48), (1, 65, 48))}
     images = torch.randn(2, 3, 64, 64)
     assert relative_error(ours.encode(ours.embed(images)), theirs.forward_features(images)) <= 1e-5
+
+
+@pytest.mark.parametrize('official', [False, True])
+@pytest.mark.parametrize('size', [(64, 64), (40, 88)])
+@torch.no_grad()
+def test_timm_file__features_of_sams_image_encoder(tmp_path, size, official):
+    sizes = dict(img_size=size, patch_size=8, embed_dim=48, depth=3, num_heads=3, mlp_ratio=4, num_classes=0)
+    theirs = VisionTransformerSAM(**sizes, window_size=3, global_attn_indexes=(1, 2), use_rel_pos=True, neck_chans=8)
+    state = randomise(theirs).eval().state_dict()
+    if official:
+        state = {f'image_encoder.{n.replace("mlp.fc", "mlp.lin")}': value for n, value in state.items()}
+    torch.save(state, tmp_path / 'sam.pth')
+    options = dict(window_size=3, global_blocks=(1, 2), rel_pos='decomposed', pretrain_img_size=size)
+    ours = PlainViT(dict(embed_dim=48, depth=3, num_heads=3), img_size=size, patch_size=8, **options).eval()
+    report = load_pretrained(ours, tmp_path / 'sam.pth')
+    assert report.left_over and not report.kept
+    assert all('neck' in reason for reason in report.left_over.values())
+    images = torch.randn(2, 3, *size)
+    tokens = theirs.blocks(theirs.patch_embed(images) + theirs.pos_embed)
+    # (B, H, W, C) -> (B, C, H, W)
+    assert relative_error(ours(images)[0], tokens.permute(0, 3, 1, 2)) <= 1e-5
