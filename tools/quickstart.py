@@ -208,7 +208,8 @@ def run(results: Results, budget: Budget) -> None:
     """Run what is not done yet, then write the report."""
     steps = Steps(results.root, min(os.cpu_count() or 1, THREADS_USEFUL))
     steps.say(
-        f'Results go to {results.root.resolve()}; two quiet cores take 8 minutes (AVX-512) to 20, longer for BEiT'
+        f'Results go to {results.root.resolve()}; measured on two cores: 8 minutes (quiet, AVX-512) to 21 (busy, '
+        'without), longer for BEiT'
     )
     todo = plan(results, budget)
     for title, commands in todo:
