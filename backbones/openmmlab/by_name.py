@@ -6,7 +6,7 @@ before one of the names is used.
 
 import functools
 import importlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmengine.registry import METRICS, MODELS, Registry
 
@@ -40,11 +40,13 @@ def class_of(name: str) -> type:
     return type(name, (body, parent), {'__module__': __name__, '__doc__': body.__doc__})
 
 
-# Pickled models find their class here.
-def __getattr__(name: str) -> type:
-    if name not in FORMS:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return class_of(name)
+# Pickled models find their class here; kept from type checkers, to which every name would exist.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> type:
+        if name not in FORMS:
+            raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        return class_of(name)
 
 
 def _builder(name: str) -> Any:

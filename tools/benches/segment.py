@@ -121,9 +121,9 @@ def merges(case: Case) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """Ours and mmseg's sliding inference over windows whose scores are known: what is left is cutting and merging."""
     from mmseg.models.segmentors import EncoderDecoder
 
-    from backbones.openmmlab.by_name import fast_class
+    from backbones.openmmlab.by_name import class_of
 
-    ours, peer = fast_class('FastEncoderDecoder').slide_inference, EncoderDecoder.slide_inference  # type: ignore[attr-defined]
+    ours, peer = class_of('FastEncoderDecoder').slide_inference, EncoderDecoder.slide_inference  # type: ignore[attr-defined]
     images = torch.randn(1, 3, *case.image)
     crop = [min(side, case.crop) for side in case.image]
     scores = torch.randn(1, case.classes, *crop)
