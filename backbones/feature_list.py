@@ -7,7 +7,7 @@ from typing import Any
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from backbones.checkpoint import load_pretrained
+from backbones.checkpoint.load import load_pretrained
 from backbones.pyramid import DeconvPyramid
 from backbones.vit import PlainViT
 
@@ -22,7 +22,7 @@ class FeatureList(nn.Module):
         feature_info: timm's description of the maps: ``channels()``, ``reduction()``, ``module_name()``.
 
     Args:
-        checkpoint: weights for the backbone, see `backbones.checkpoint.load_pretrained`; None for random ones.
+        checkpoint: weights for the backbone, see `backbones.checkpoint.load.load_pretrained`; None for random ones.
         pyramid: rescale the maps to strides p/4, p/2, p and 2p for patches of p pixels; False leaves all at p.
         norm: norm in the pyramid, see `DeconvPyramid`.
         out_indices: blocks whose output is used; four with a pyramid.

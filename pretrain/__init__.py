@@ -3,29 +3,29 @@
 ``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
 """
 
-from pretrain.accuracy import ClassAccuracy, LayerAccuracy
-from pretrain.beit import BEiTPretraining
-from pretrain.class_transforms import EvalTransform, TrainTransform
-from pretrain.classify import Classifier
-from pretrain.data import UnlabelledImages, flatten_repeats
-from pretrain.decoder import MAEDecoder
-from pretrain.denoise import DenoisingAutoencoder
-from pretrain.finetune_optim import FinetuneOptim
-from pretrain.head import KeepHead
-from pretrain.labelled import LabelledImages
-from pretrain.lars import lars
-from pretrain.linear import LayerProbes, LinearProbe
-from pretrain.mae import MaskedAutoencoder
-from pretrain.online_probe import OnlineProbe
-from pretrain.optim import PretrainOptim
-from pretrain.randomness import seed_worker
-from pretrain.shards import ShardedImages
-from pretrain.simmim import SimMIM
-from pretrain.targets import TokenTarget
-from pretrain.token_cache import CachedTokenImages
-from pretrain.tokenizer import DiscreteVAE
-from pretrain.tokenizer_hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
-from pretrain.tokenizer_training import TokenizerTraining
+from pretrain.data.class_transforms import EvalTransform, TrainTransform
+from pretrain.data.labelled import LabelledImages
+from pretrain.data.randomness import seed_worker
+from pretrain.data.shards import ShardedImages
+from pretrain.data.unlabelled import UnlabelledImages, flatten_repeats
+from pretrain.evaluation.accuracy import ClassAccuracy, LayerAccuracy
+from pretrain.evaluation.classify import Classifier
+from pretrain.evaluation.head import KeepHead
+from pretrain.evaluation.linear import LayerProbes, LinearProbe
+from pretrain.evaluation.online_probe import OnlineProbe
+from pretrain.methods.beit import BEiTPretraining
+from pretrain.methods.decoder import MAEDecoder
+from pretrain.methods.denoise import DenoisingAutoencoder
+from pretrain.methods.mae import MaskedAutoencoder
+from pretrain.methods.simmim import SimMIM
+from pretrain.methods.targets import TokenTarget
+from pretrain.optimization.finetune import FinetuneOptim
+from pretrain.optimization.lars import lars
+from pretrain.optimization.pretrain import PretrainOptim
+from pretrain.tokenizer.cache import CachedTokenImages
+from pretrain.tokenizer.dvae import DiscreteVAE
+from pretrain.tokenizer.hooks import AnnealTokenizer, SpreadCodes, WatchCodebook
+from pretrain.tokenizer.training import TokenizerTraining
 
 __all__ = [
     'AnnealTokenizer',

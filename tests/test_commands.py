@@ -14,9 +14,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from backbones.launch import RUNNER_KEYS, UsageError, open_config
-from backbones.launch_options import read_pair
-from backbones.launch_weights import find_backbones, pretrained_entry
+from backbones.engine.launch.commands import RUNNER_KEYS, UsageError, open_config
+from backbones.engine.launch.options import read_pair
+from backbones.engine.launch.weights import find_backbones, pretrained_entry
 from tests.conftest import ROOT
 from tests.datasets import make_ade, make_coco, make_folders, write_images
 
@@ -153,12 +153,12 @@ def test_command__parses_and_makes_a_config(command, place, monkeypatch):
 
 def check_training(module, args):
     """A sweep hands its options to tools/train.py."""
-    if module.__name__ != 'tools.sweep':
+    if module.__name__ != 'downstream.cli.sweep':
         return
     sweep = module.Sweep(args)
     for run in sweep.runs:
         words = [str(word) for word in sweep._training(run, Path('work'))]
-        train = importlib.import_module('tools.train')
+        train = importlib.import_module('downstream.cli.train')
         train.prepare(train.parse_args(words[2:]))
 
 

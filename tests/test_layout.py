@@ -53,7 +53,7 @@ def top_level_imports(path):
 
 def test_imports__pure_parts_know_only_each_other():
     positions = tuple(f'backbones/{name}.py' for name in ('pos_embed', 'rel_pos', 'rel_pos_table', 'exporting'))
-    pure = {*positions, 'pretrain/masking.py', 'pretrain/masking_block.py', 'pretrain/patches.py'}
+    pure = {*positions, 'pretrain/masking/masks.py', 'pretrain/masking/blocks.py', 'pretrain/masking/patches.py'}
     for name in pure:
         assert set(imported_files(ROOT / name)) <= pure, name
 
@@ -93,7 +93,7 @@ def test_functions__few_arguments():
                     count = len([each for each in arguments if each.arg not in ('self', 'cls')])
                     counted[f'{path.relative_to(ROOT)} {function.name}'] = count
     # The ViT is told all of its sizes.
-    assert counted.pop('backbones/vit.py __init__') <= 18
+    assert counted.pop('backbones/vit/plain_vit.py __init__') <= 18
     assert max(counted.values()) <= 9, [name for name, count in counted.items() if count > 9]
 
 

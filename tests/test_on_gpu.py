@@ -14,18 +14,18 @@ from mmengine.registry import METRICS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from pretrain.knn import knn_accuracy
-from pretrain.layer_probe import layer_accuracies
-from pretrain.masked_model import MaskedImageModel
-from pretrain.probe import ProbeRecipe, probe_accuracy
-from pretrain.ridge import ridge_accuracy
-from pretrain.targets import PixelTarget
-from pretrain.visualize import reconstruct
+from downstream.cli.train import main
+from pretrain.evaluation.knn import knn_accuracy
+from pretrain.evaluation.layer_probe import layer_accuracies
+from pretrain.evaluation.probe import ProbeRecipe, probe_accuracy
+from pretrain.evaluation.ridge import ridge_accuracy
+from pretrain.methods.masked_model import MaskedImageModel
+from pretrain.methods.targets import PixelTarget
+from pretrain.pictures.restored import reconstruct
 from tests.conftest import ROOT
 from tests.datasets import make_folders
 from tests.golden.families import CLASSES, FAMILIES, build, drawn_data, drawn_images, scope_of
 from tests.pretended_gpu import pretended_gpu
-from tools.train import main
 
 PREDICTING = [family for family in FAMILIES if family != 'tokenizer']
 RESTORING = ['mae', 'beit', 'simmim', 'denoising']

@@ -44,6 +44,6 @@ def test_module__passes_with_gpus_hidden(module):
 @pytest.mark.slow
 def test_module__hidden_gpus_leave_a_machine_of_cpus():
     """The way the above runs them: nothing in such a module is skipped for a GPU."""
-    done = run('tests/backbones/test_distributed.py', '-m', 'not slow')
+    done = run('tests/backbones/engine/test_ddp.py', '-m', 'not slow')
     assert done.returncode == 0, done.stdout[-5000:]
     assert 'skipped' not in done.stdout

@@ -12,8 +12,8 @@ def prepare() -> None:
     # first: everything below imports torchvision
     check_pairing()
 
-    from backbones.openmmlab.repairs import apply_repairs
-    from backbones.openmmlab.stand_in import install
+    from backbones.openmmlab.operators.stand_in import install
+    from backbones.openmmlab.repairs.table import apply_repairs
 
     install()
     apply_repairs()
@@ -21,8 +21,8 @@ def prepare() -> None:
 
 def describe() -> str:
     """One line on what `prepare` did in this process: where mmcv's operators come from, which repairs acted."""
-    from backbones.openmmlab.repairs import applied_repairs
-    from backbones.openmmlab.stand_in import install
+    from backbones.openmmlab.operators.stand_in import install
+    from backbones.openmmlab.repairs.table import applied_repairs
 
     operators = "torchvision's and torch's" if install() else "mmcv's own"
     return f'mmcv operators: {operators}; repairs applied: {", ".join(applied_repairs()) or "none"}'

@@ -14,9 +14,9 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch import nn
 
 from backbones import VARIANTS
-from backbones.launch import unknown_keys
+from backbones.engine.launch.commands import unknown_keys
+from downstream.cli.train import parse_args, prepare
 from tests.conftest import ROOT
-from tools.train import parse_args, prepare
 
 DET = sorted((ROOT / 'det_configs').glob('*.py'))
 SEG = sorted((ROOT / 'seg_configs').glob('*.py'))
@@ -111,7 +111,7 @@ def test_config__windows_and_norms(path):
 def test_config__24_gb_options(path, monkeypatch):
     text = ast.get_docstring(ast.parse(path.read_text()))
     [options] = re.findall(r'^In 24 GB: (.*)$', text, flags=re.MULTILINE)
-    monkeypatch.setattr('tools.train.check_data', lambda cfg: [])
+    monkeypatch.setattr('downstream.cli.train.check_data', lambda cfg: [])
     cfg, _ = prepare(parse_args([str(path), '--pretrained', 'random', *options.split()]))
     assert cfg.optim_wrapper.type == 'BF16OptimWrapper'
     images, recipe = cfg.train_dataloader.batch_size * cfg.optim_wrapper.accumulative_counts, Config.fromfile(path)

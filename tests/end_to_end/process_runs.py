@@ -22,8 +22,8 @@ from torch.utils.data import Dataset
 
 import backbones  # noqa: F401
 import pretrain  # noqa: F401
-from backbones.distributed import leave_group
-from backbones.layers import Mlp
+from backbones.engine.ddp import leave_group
+from backbones.vit.layers import Mlp
 from pretrain import MaskedAutoencoder
 
 BATCH, STEPS = 4, 20

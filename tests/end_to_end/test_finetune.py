@@ -8,13 +8,13 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from backbones.launch import UsageError
-from pretrain.class_transforms import EvalTransform
-from pretrain.labelled import LabelledImages
+from backbones.engine.launch.commands import UsageError
+from downstream.cli.test import main as evaluate
+from downstream.cli.train import main as train
+from pretrain.data.class_transforms import EvalTransform
+from pretrain.data.labelled import LabelledImages
 from tests.conftest import ROOT
 from tests.datasets import make_folders
-from tools.test import main as evaluate
-from tools.train import main as train
 
 CONFIGS = ROOT / 'pretrain/configs'
 TINY = str(CONFIGS / 'finetune_tiny.py')

@@ -8,10 +8,10 @@ import math
 
 import pytest
 
+from downstream.cli.train import main
 from tests.conftest import ROOT
 from tests.datasets import make_ade, make_coco
-from tests.tools.test_train import LOADERS, scalars
-from tools.train import main
+from tests.downstream.cli.test_train import LOADERS, scalars
 
 ONCE = [
     *LOADERS,

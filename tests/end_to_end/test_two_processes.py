@@ -7,10 +7,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from PIL import Image
 
-from backbones.openmmlab.repairs_sharded import whole
+from backbones.openmmlab.repairs.mmengine.sharded import whole
+from downstream.cli.train import main as train
 from tests.conftest import ROOT
 from tests.two_processes import in_two
-from tools.train import main as train
 
 pytestmark = pytest.mark.slow
 LEFT = []

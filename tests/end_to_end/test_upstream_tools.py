@@ -11,9 +11,9 @@ import mmseg
 import pytest
 from mmengine.config import Config, DictAction
 
-from backbones.data_root import apply_data_root
+from backbones.data.pointing.root import apply_data_root
 from tests.conftest import ROOT
-from tests.tools.test_train import DET, METRICS, SEG, data, scalars, small
+from tests.downstream.cli.test_train import DET, METRICS, SEG, data, scalars, small
 
 PACKAGES = {DET: mmdet, SEG: mmseg}
 

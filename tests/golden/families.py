@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 import pretrain  # noqa: F401  (registers)
-from pretrain.tokenizer import DiscreteVAE
+from pretrain.tokenizer.dvae import DiscreteVAE
 from tests.helpers import randomise
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """PlainViT against mmseg's BEiT, same weights, square and not (<= 1e-5 of the largest value).
 
 mmseg's own resampling to another size calls a function that SciPy has removed; the numbers it gave are in
-tests/backbones/test_rel_pos_table.py. Here the resampled tables are given to mmseg's model of the other size.
+tests/backbones/vit/test_rel_pos_table.py. Here the resampled tables are given to mmseg's model of the other size.
 """
 
 import pytest
@@ -9,9 +9,9 @@ import torch
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
-from backbones.checkpoint_convert_beit import convert_beit
-from backbones.rel_pos_table import resample_table
+from backbones.checkpoint.beit import convert_beit
 from backbones.vit import PlainViT
+from backbones.vit.rel_pos_table import resample_table
 from tests.helpers import randomise, relative_error
 
 TAPS = (0, 1, 3)

@@ -9,10 +9,10 @@ import torch
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
 from backbones import load_pretrained
-from backbones.checkpoint_recognise import recognise
-from pretrain.beit import BEiTPretraining
-from pretrain.targets import TokenTarget, Views
-from pretrain.tokenizer import DiscreteVAE
+from backbones.checkpoint.recognise import recognise
+from pretrain.methods.beit import BEiTPretraining
+from pretrain.methods.targets import TokenTarget, Views
+from pretrain.tokenizer.dvae import DiscreteVAE
 from tests.helpers import randomise, relative_error
 
 

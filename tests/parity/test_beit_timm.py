@@ -1,6 +1,6 @@
 """timm's BEiT through the door: features equal timm's (<= 1e-5 of the largest value), gradients (<= 1e-4).
 
-timm resamples tables linearly at another size, so sizes are its own here; tests/backbones/test_rel_pos_table.py has
+timm resamples tables linearly at another size, so sizes are its own here; tests/backbones/vit/test_rel_pos_table.py has
 the others.
 """
 
@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from timm.models.beit import Beit
 
 from backbones import PlainViT, load_pretrained
-from backbones.checkpoint_read import read_checkpoint
-from backbones.checkpoint_write import write_encoder
+from backbones.checkpoint.read import read_checkpoint
+from backbones.checkpoint.write import write_encoder
 from tests.helpers import random_functional, randomise, relative_error
 
 TAPS = (0, 2)

@@ -6,8 +6,8 @@ from safetensors.torch import load_file
 from transformers import ViTConfig, VitDetBackbone, VitDetConfig, ViTMAEConfig, ViTMAEModel, ViTModel
 
 from backbones import PlainViT
+from downstream.cli.convert import main
 from tests.helpers import randomise, relative_error
-from tools.convert_checkpoint import main
 
 TOY = dict(embed_dim=48, depth=3, num_heads=3)
 SIZES = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192, patch_size=8)

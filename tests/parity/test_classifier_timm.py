@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 
-from backbones.checkpoint import load_pretrained
-from pretrain.classify import Classifier
-from pretrain.head import load_head
+from backbones.checkpoint.load import load_pretrained
+from pretrain.evaluation.classify import Classifier
+from pretrain.evaluation.head import load_head
 from tests.helpers import randomise, relative_error
 
 SIZES = dict(embed_dim=48, depth=3, num_heads=4)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from pretrain.mae import MaskedAutoencoder
-from pretrain.targets import Views
+from downstream.benches.peers import mae_tensors
+from pretrain.methods.mae import MaskedAutoencoder
+from pretrain.methods.targets import Views
 from tests.helpers import randomise, relative_error
-from tools.benches.peers import mae_tensors
 
 
 def pair(norm_pix, mask_ratio, img_size=(32, 32)):

@@ -4,7 +4,7 @@ import dall_e
 import pytest
 import torch
 
-from pretrain.tokenizer import DiscreteVAE, load_tokenizer, map_pixels, unmap_pixels
+from pretrain.tokenizer.dvae import DiscreteVAE, load_tokenizer, map_pixels, unmap_pixels
 
 # The smallest that the package allows.
 SIZES = dict(vocab_size=512, n_hid=64)

@@ -5,8 +5,8 @@ import torch
 from transformers import VitDetBackbone, VitDetConfig
 
 from backbones.vit import PlainViT
+from downstream.benches.peers import vitdet_tensors
 from tests.helpers import random_functional, randomise, relative_error
-from tools.benches.peers import vitdet_tensors
 
 
 def pair(img_size):

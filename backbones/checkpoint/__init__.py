@@ -1,0 +1,1 @@
+"""The one door for weights: files of any dialect -> a PlainViT, with a report; it never runs code."""

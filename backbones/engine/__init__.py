@@ -1,0 +1,1 @@
+"""mmengine's runtime: precision, processes, loops, logs, and what the command lines share."""

@@ -1,0 +1,90 @@
+"""Evaluation under bfloat16 autocast, on CPU or GPU: networks in bf16, predictions decoded and scored in float32.
+
+A bfloat16 has 8 bits: near 500 pixels its steps are 2 wide (boxes, and sides of the image to which they are cut), and
+scores of thousands of detections fall on a few hundred values.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.registry import LOOPS
+from mmengine.runner import TestLoop, ValLoop
+from torch import nn
+
+from backbones.openmmlab.repairs.mmengine.precision import full_precision
+
+# What OpenMMLab's heads call to turn their outputs into predictions.
+DECODE = 'predict_by_feat'
+
+
+def cast(step: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """Run a model's step under bfloat16 autocast."""
+
+    @functools.wraps(step)
+    def cast_step(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, torch.bfloat16):
+            return step(*args, **kwargs)
+
+    return cast_step
+
+
+def exact(decode: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """Hand float32 to a function, and run it without autocast."""
+
+    @functools.wraps(decode)
+    def exact_decode(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, enabled=False):
+            return decode(*full_precision(args), **full_precision(kwargs))
+
+    return exact_decode
+
+
+@contextmanager
+def replaced(module: nn.Module, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Put a function in the place of a method of one object for a while."""
+    setattr(module, name, function)
+    try:
+        yield
+    finally:
+        delattr(module, name)
+
+
+@contextmanager
+def bf16(model: nn.Module, step: str) -> Iterator[None]:
+    """Predict in bfloat16, but decode in float32; whoever calls the step, metrics and hooks, is not concerned.
+
+    Args:
+        model: mmengine's, as the runner has it.
+        step: the method that predicts, 'val_step' or 'test_step'.
+    """
+    device = get_device()
+    with ExitStack() as stack:
+        stack.enter_context(replaced(model, step, cast(getattr(model, step), device)))
+        for module in model.modules():
+            if hasattr(module, DECODE):
+                stack.enter_context(replaced(module, DECODE, exact(getattr(module, DECODE), device)))
+        yield
+
+
+@LOOPS.register_module()
+class BF16ValLoop(ValLoop):
+    """Validation with the model in bfloat16; decoding, metrics and hooks in float32."""
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate the model, and return its metrics."""
+        with bf16(self.runner.model, 'val_step'):
+            return super().run()
+
+
+@LOOPS.register_module()
+class BF16TestLoop(TestLoop):
+    """Testing with the model in bfloat16; decoding, metrics and hooks in float32."""
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate the model, and return its metrics."""
+        with bf16(self.runner.model, 'test_step'):
+            return super().run()

@@ -1,0 +1,1 @@
+"""What the command lines share: flags, configs, weights and how an error ends."""

@@ -1,0 +1,151 @@
+"""How a command ends when something is wrong: one line and exit code 2; the traceback goes to the log."""
+
+import argparse
+import difflib
+import functools
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from mmengine.logging import MMLogger
+
+from backbones.engine.ddp import leave_group
+
+LONGEST = 900  # characters of a message
+STOPPED = 130  # exit code of a command that Ctrl-C ends, as shells have it
+COLOURS = re.compile(r'\x1b\[[\d;]*m')
+# Errors whose text means little without their name.
+BARE = (KeyError, TypeError, AttributeError, IndexError, AssertionError, ZeroDivisionError, RecursionError, NameError)
+# What others write around the one sentence that tells the reason.
+PADDING = (
+    (re.compile(r'Please check whether the value of .*', re.S), ''),
+    (re.compile(r', the current sys\.path is:.*', re.S), ''),
+    (re.compile(r'OpenCV\(\S+\) \S+: error: \(-?\d+:[^)]*\) (.*)', re.S), r'OpenCV: \1'),
+    (re.compile(r'^Weights only load failed\..*', re.S), 'it holds more than weights, or is damaged, and is not read'),
+)
+
+
+class UsageError(ValueError):
+    """A mistake of the user's: shown as one line, without a traceback."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Command line of a tool: its mistakes take one line too, and ``--debug`` shows tracebacks.
+
+    Args:
+        description: what the tool does, shown as it is written.
+    """
+
+    def __init__(self, description: str | None = None, **kwargs: object) -> None:
+        shape = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=shape, allow_abbrev=False, **kwargs)  # type: ignore
+        self.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line and exit code 2."""
+        unknown = re.match(r'unrecognized arguments: (--[\w-]+)', message)
+        flags = {flag.replace('-', ''): flag for flag in self._option_string_actions}
+        name = unknown and re.sub('[-_]', '', unknown[1])
+        close = name and next(iter(difflib.get_close_matches(name, flags, n=1)), None)
+        meant = f'; did you mean {flags[close]}?' if close else ''
+        self.exit(2, f'error: {message}{meant} ({self.prog} --help tells more)\n')
+
+
+def seed(text: str) -> int:
+    """A number that every generator takes, from the command line."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number from 0 to 2**32 - 1')
+    return int(text)
+
+
+def above_zero(text: str) -> int:
+    """A whole number above zero, from the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number above zero')
+    return int(text)
+
+
+def run_command(command: Callable[[], int | None]) -> NoReturn:
+    """Run a command line and exit: 0, 2 for any error, 130 where it was stopped."""
+    raise SystemExit(exit_code(command, sys.argv[1:]))
+
+
+def command(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
+    """Make ``main(arguments)`` return an exit code, with any error told in one line."""
+
+    @functools.wraps(main)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        return exit_code(lambda: main(arguments), sys.argv[1:] if arguments is None else arguments)
+
+    return run
+
+
+def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> int:
+    """Run a command; say in one line what went wrong.
+
+    Args:
+        command: may return an exit code of its own.
+        arguments: of the command line, to look for ``--debug``.
+    """
+    try:
+        code = command() or 0
+    except KeyboardInterrupt as stop:
+        print(str(stop) or 'stopped', file=sys.stderr)
+        return STOPPED
+    except Exception as error:
+        if '--debug' in arguments:
+            traceback.print_exception(error)
+        print(f'error: {one_line(error)}{_where_traced(error)}', file=sys.stderr)
+        return 2
+    leave_group()
+    return code
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks, tracebacks of workers and advice for programmers."""
+    text = COLOURS.sub('', _text(error))
+    # A worker's error comes as its whole traceback; the reason is what follows the last frame.
+    if 'Traceback (most recent call last)' in text:
+        lines = text.rstrip().splitlines()
+        last_frame = max(index for index, line in enumerate(lines) if line.startswith((' ', 'Traceback')))
+        text = '\n'.join(lines[last_frame + 1 :]) or lines[-1]
+    elif isinstance(error, BARE) or not text.strip():
+        text = f'{type(error).__name__}: {text}' if text.strip() else type(error).__name__
+    for pattern, instead in PADDING:
+        text = pattern.sub(instead, text)
+    text = ' '.join(text.split())
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]}... (--debug shows all of it)'
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f'{error.filename}: {error.strerror}'
+    if isinstance(error, UnicodeDecodeError):
+        return f'it is no text in UTF-8: {error}'
+    # KeyError shows its argument with quotes, which is right for a key and wrong for a sentence.
+    sentence = isinstance(error, KeyError) and error.args and ' ' in str(error.args[0])
+    return str(error.args[0]) if sentence else str(error)
+
+
+def _where_traced(error: Exception) -> str:
+    """Where to find the traceback, if there is more to it than the message."""
+    if isinstance(error, UsageError) and error.__cause__ is None:
+        return ''
+    log = _log_file()
+    if log is None:
+        told = isinstance(error, ValueError | OSError)  # by a check of ours, which says all
+        return '' if told else ' (--debug shows the traceback)'
+    with log.open('a', encoding='utf-8') as file:
+        file.write(''.join(traceback.format_exception(error)))
+    return f' (traceback in {log})'
+
+
+def _log_file() -> Path | None:
+    """The log of the run that was under way."""
+    handlers = MMLogger.get_current_instance().handlers
+    files = [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
+    return Path(files[-1].baseFilename) if files and Path(files[-1].baseFilename).is_file() else None

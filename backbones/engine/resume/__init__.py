@@ -1,0 +1,1 @@
+"""Checkpoints of a training: saved whole, and gone on from."""

@@ -1,0 +1,1 @@
+"""Length, batch and rate of a training."""

@@ -1,0 +1,1 @@
+"""mmengine's defects, by topic."""

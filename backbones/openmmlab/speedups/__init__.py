@@ -1,0 +1,1 @@
+"""Faster or fuller forms of classes of mmdet and mmseg, asked for by name."""

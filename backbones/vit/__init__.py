@@ -1,0 +1,5 @@
+"""The plain ViT and its parts: PyTorch and `timm.layers` alone, never mmengine."""
+
+from backbones.vit.plain_vit import VARIANTS, PlainViT
+
+__all__ = ['VARIANTS', 'PlainViT']

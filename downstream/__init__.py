@@ -1,0 +1,1 @@
+"""What needs mmdet or mmseg, or starts whole runs: commands, reports, studies, benches."""

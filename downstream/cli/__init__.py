@@ -1,0 +1,1 @@
+"""The commands: `dense-mae NAME` and `python tools/NAME.py`."""

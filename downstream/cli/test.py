@@ -1,0 +1,171 @@
+"""Evaluate a checkpoint on the validation part of the data."""
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
+from backbones.checkpoint.read import read_checkpoint
+from backbones.data.pointing.root import apply_data_root
+from backbones.engine.launch.asked import Asked
+from backbones.engine.launch.commands import (
+    RANDOM,
+    OptionsAction,
+    Parser,
+    UsageError,
+    check_data,
+    evaluate_in_bf16,
+    named_keys,
+    open_config,
+    require_keys,
+    run_command,
+    set_pretrained,
+)
+from backbones.engine.launch.fit import misfit, other_classes
+from backbones.engine.launch.model_flags import add_model_flags, set_model
+from backbones.engine.launch.processes import check_launcher
+from backbones.engine.launch.values import check_values
+from backbones.engine.machine import fit_machine
+from backbones.openmmlab import describe
+from backbones.vit import linear
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(__doc__)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
+    parser.add_argument('--data-root', help='directory of the data, whatever its layout')
+    add_model_flags(parser)
+    parser.add_argument(
+        '--zero-is-class',
+        action=argparse.BooleanOptionalAction,
+        help='label 0 of masks is the first class, or is ignored; default: ignored, if it does not look like one',
+    )
+    parser.add_argument('--amp', action='store_true', help='bf16 autocast')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c; a+=c adds to a list'
+    )
+    # torch.distributed.launch passes it, torchrun does not.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """Turn the command line into a complete config, and tell what was set.
+
+    Raises:
+        UsageError: a file or directory is absent or not what it has to be.
+    """
+    check_launcher(args.launcher)
+    cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
+    require_keys(cfg, ('model',), args.config)
+    check_values(cfg)
+    cfg.launcher = args.launcher
+    if cfg.get('test_dataloader') is None:
+        raise UsageError(f'config {args.config} has no test_dataloader: pretraining is judged by fine-tuning')
+    if not Path(args.checkpoint).expanduser().is_file():
+        directory = Path(args.checkpoint).expanduser().is_dir()
+        what = 'it is a directory: give a checkpoint in it' if directory else 'there is no such file'
+        raise UsageError(f'checkpoint {args.checkpoint}: {what}')
+    cfg.load_from, cfg.resume = None, False  # of the training; it would come on top of the checkpoint
+    asked = Asked(cfg, args.cfg_options)
+    told += evaluate_in_bf16(cfg, 'test') if args.amp else []
+    told += asked.keep(cfg, '--amp')
+    if args.zero_is_class is not None and not args.data_root:
+        raise UsageError('--zero-is-class tells how to read the masks of --data-root: give both')
+    if args.data_root:
+        try:
+            told += apply_data_root(cfg, args.data_root, ('val',), args.zero_is_class)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        told += asked.keep(cfg, '--data-root')
+    told += set_model(cfg, args)
+    told += asked.keep(cfg, 'the size')
+    told += fit_machine(cfg)
+    check_data(cfg, parts=('test',))
+    set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
+    # Its weights are the averaged ones already.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != 'EMAHook']
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {name: hook for name, hook in hooks.items() if not hook or hook.get('type') != 'EMAHook'}
+    return cfg, told
+
+
+def load(runner: Runner, checkpoint: str) -> None:
+    """Load every weight of the model; mmengine by itself would leave out what does not fit.
+
+    Raises:
+        UsageError: the checkpoint cannot be read, or is of another model or of classes in another order.
+    """
+    try:
+        content = read_checkpoint(checkpoint)
+    except ValueError as error:
+        raise UsageError(f'checkpoint {error}') from error
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    here = getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}
+    renamed = other_classes(content, here.get('classes') or ())
+    wrong = misfit(content, model)
+    if wrong:
+        raise UsageError(f'checkpoint {checkpoint} does not fit the config: {renamed or wrong}')
+    if renamed and 'another order' in renamed:
+        raise UsageError(f'checkpoint {checkpoint} does not fit the data: {renamed}')
+    if renamed:
+        runner.logger.warning(f'{checkpoint}: {renamed}')
+    check_zero(checkpoint, content, here)
+    runner.load_checkpoint(checkpoint, map_location='cpu', strict=True)
+
+
+def check_zero(checkpoint: str, content: dict[str, Any], here: dict[str, Any]) -> None:
+    """Compare what label 0 of the masks means here and in the training.
+
+    Raises:
+        UsageError: it was a class and is ignored here, or the other way round.
+    """
+    trained = ((content.get('meta') or {}).get('dataset_meta') or {}).get('reduce_zero_label')
+    if trained not in (None, here.get('reduce_zero_label')):
+        flag = '--no-zero-is-class' if trained else '--zero-is-class'
+        raise UsageError(
+            f'checkpoint {checkpoint} was trained with {flag}: give it here too, else all labels are shifted'
+        )
+
+
+def as_json(value: Any) -> float | None:
+    """A metric as JSON has it: a number, or null for what is not finite, such as the score of a class without data."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate, print the metrics and write them to ``metrics.json``."""
+    args = parse_args(argv)
+    cfg, told = prepare(args)
+    with named_keys(cfg):
+        runner = Runner.from_cfg(cfg)
+        for line in [describe(), *linear.describe(get_device()), *told]:
+            runner.logger.info(line)
+        load(runner, str(Path(args.checkpoint).expanduser()))
+        metrics = runner.test()
+    if is_main_process():
+        path = Path(cfg.work_dir) / 'metrics.json'
+        path.write_text(json.dumps({name: as_json(value) for name, value in metrics.items()}, indent=2) + '\n')
+        for name, value in metrics.items():
+            print(f'{name:<24} {value}')
+        print(f'written to {path}')
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Studies made of several runs: what is run, each once, and what came out."""

@@ -1,0 +1,1 @@
+"""How good features are: k-NN, probes, fine-tuned classifiers."""

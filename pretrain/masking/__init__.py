@@ -1,0 +1,1 @@
+"""Masks and patches as pure functions."""

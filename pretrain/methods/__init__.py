@@ -1,0 +1,1 @@
+"""The pretraining models: what is masked, predicted and compared."""

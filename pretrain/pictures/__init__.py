@@ -1,0 +1,1 @@
+"""What a pretrained model makes of images, to look at."""

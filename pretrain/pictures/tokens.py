@@ -1,0 +1,69 @@
+"""What is left of images in their token ids: original | reconstruction.
+
+Letters: N images, V codes, s stride.
+"""
+
+import os
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from pretrain.pictures.restored import GAP, HEADER, fit_image
+from pretrain.tokenizer.dvae import DiscreteVAE
+from pretrain.tokenizer.training import perplexity
+
+# Pairs of original and reconstruction side by side.
+PAIRS = 4
+
+
+def picture(tokenizer: DiscreteVAE, paths: Sequence[str | os.PathLike[str]], size: int = 112) -> tuple[np.ndarray, str]:
+    """Draw a pair per image file, up to four pairs in a row, and a line about the codes below.
+
+    Args:
+        tokenizer: see `pretrain.tokenizer.dvae.load_tokenizer`.
+        paths: image files; the middle of each is shown.
+        size: side of the images in pixels.
+
+    Returns:
+        uint8 RGB (height, width, 3), and the line.
+
+    Raises:
+        ValueError: a file cannot be read, ``size`` is not made of whole codes, or the tokenizer has one half alone.
+    """
+    images = torch.stack([fit_image(path, (size, size)) for path in paths])
+    ids = torch.cat([tokenizer.encode(image[None] / 255) for image in images])
+    drawn = torch.cat([tokenizer.decode(each[None]) for each in ids])
+    line = describe_usage(ids.flatten(), tokenizer.vocab_size)
+    error = (drawn - images / 255).abs().mean()
+    line += f'Mean absolute error {float(error) * 255:.1f} of 255.'
+    # (N, 3, size, size) twice -> (N, 3, size, 2 size), padded by the gap -> (N, height, width, 3)
+    tiles = torch.cat([images, (drawn * 255).round().to(torch.uint8)], dim=3)
+    pairs = list(F.pad(tiles, (0, GAP, 0, GAP), value=255).permute(0, 2, 3, 1).numpy())
+    rows = [np.concatenate(pairs[start : start + PAIRS], axis=1) for start in range(0, len(pairs), PAIRS)]
+    width = rows[0].shape[1]
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    heading = f'original | from its {ids[0].numel()} token ids'
+    return np.concatenate([_strip(heading, width), *rows, _strip(line, width)]), line
+
+
+def describe_usage(ids: torch.Tensor, vocab_size: int) -> str:
+    """Say how many of the codes appear in ids (any shape), and how evenly."""
+    counts = torch.bincount(ids.flatten(), minlength=vocab_size)
+    used = int((counts > 0).sum())
+    return (
+        f'{used} of {vocab_size} codes used ({used / vocab_size:.0%}) in {ids.numel()} places, '
+        f'perplexity {float(perplexity(counts)):.0f}. '
+    )
+
+
+def _strip(text: str, width: int) -> np.ndarray:
+    """A line of text on white, as large as fits."""
+    strip = np.full((HEADER, width, 3), 255, np.uint8)
+    length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
+    cv2.putText(
+        strip, text, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, min(0.5, (width - 8) / length), (0, 0, 0), 1, cv2.LINE_AA
+    )
+    return strip

@@ -1,0 +1,174 @@
+"""Token ids of an image set, computed once, with the views they were computed on.
+
+A cache is a directory: ``about.json`` (what it belongs to), ``paths``, ``sizes``, ``views`` and ``ids`` as ``.npy``,
+the last two memory-mapped. Letters: N images, K views of each, V codes, h, w grid of codes.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.registry import DATASETS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pretrain.data.images import find_training_images
+from pretrain.data.reading import read_next, read_tensor
+from pretrain.data.transforms import pair, resize
+from pretrain.tokenizer.dvae import load_tokenizer
+
+
+@dataclass(frozen=True)
+class About:
+    """What a cache belongs to.
+
+    Args:
+        tokenizer: `DiscreteVAE.fingerprint`.
+        vocab_size: codes V.
+        token_size: (height, width) of the tokenizer's view, in pixels.
+        crop_scale: least and greatest share of an image's area in a view.
+        seed: the views were drawn with.
+        file: `file_digest` of the tokenizer's checkpoint: where it is the same, that need not be loaded to compare.
+    """
+
+    tokenizer: str
+    vocab_size: int
+    token_size: tuple[int, int]
+    crop_scale: tuple[float, float]
+    seed: int
+    file: str = ''
+
+
+def cut_view(
+    image: Tensor, view: Sequence[int] | np.ndarray, size: tuple[int, int], shrink: Callable[..., Tensor]
+) -> Tensor:
+    """Cut a view out of an image and resize it, as `pretrain.data.views.ViewMaker` does.
+
+    Args:
+        image: uint8 (3, H, W).
+        view: top, left, height, width in pixels, and 1 to mirror it, else 0.
+        size: (height, width) wanted.
+        shrink: `resize` for the encoder, `pretrain.data.views.resize_lanczos` for a tokenizer.
+
+    Returns:
+        uint8 (3, *size).
+    """
+    top, left, height, width, mirrored = (int(number) for number in view)
+    crop = shrink(image[:, top : top + height, left : left + width], size)
+    return crop.flip(2) if mirrored else crop
+
+
+def file_digest(path: str | Path) -> str:
+    """Hash of a file, or of the files of a directory, by their bytes."""
+    place, digest = Path(path), hashlib.sha256()
+    for file in sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]:
+        with file.open('rb') as content:
+            for part in iter(partial(content.read, 2**20), b''):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]:
+    """Paths of the images below one or several directories, and the same from there on, whatever their place."""
+    roots = [data_root] if isinstance(data_root, str | os.PathLike) else data_root
+    paths = find_training_images(roots)
+    below = [next(root for root in roots if path.startswith(os.path.join(root, ''))) for path in paths]
+    return paths, [os.fsencode(os.path.relpath(path, root)) for path, root in zip(paths, below, strict=True)]
+
+
+@DATASETS.register_module()
+class CachedTokenImages(Dataset):
+    """Images with the token ids of ``tools/tokens.py cache``, one of the cached views of an image at a time.
+
+    Views come without colour jitter: the ids are those of the plain images.
+
+    Args:
+        data_root: the directory the cache was made of, or several.
+        cache: directory of the cache.
+        tokenizer: the tokenizer's checkpoint; its weights have to be those the cache was made with.
+        crop_size: side of the views in pixels, or (height, width).
+        token_size: side of the tokenizer's views the cache was made of, or (height, width).
+
+    Raises:
+        ValueError: the cache is of other images, another tokenizer or another size, or not whole.
+    """
+
+    # mmengine hands it to the visualizer; there are no classes here.
+    metainfo: dict = {}
+
+    def __init__(
+        self,
+        data_root: str | Sequence[str],
+        cache: str,
+        tokenizer: str,
+        crop_size: int | tuple[int, int] = 224,
+        token_size: int | tuple[int, int] = 112,
+    ) -> None:
+        about, folder = _read_about(cache), Path(cache)
+        self.crop_size = pair(crop_size)
+        paths, names = list_images(data_root)
+        _check(about, cache, pair(token_size), self.crop_size)
+        if not is_made_with(about, tokenizer):
+            raise ValueError(f'{cache} was made with another tokenizer than {tokenizer}: {AGAIN}')
+        if not np.array_equal(np.load(folder / 'paths.npy'), np.array(names)):
+            raise ValueError(f'{cache} was made of other images than those in {data_root}: {AGAIN}')
+        sizes = np.load(folder / 'sizes.npy')
+        readable = np.flatnonzero(sizes.any(axis=1))
+        # One array of bytes, see UnlabelledImages.
+        self.paths = np.array([os.fsencode(paths[index]) for index in readable])
+        self.sizes, self.rows = sizes[readable], readable
+        self.views = np.load(folder / 'views.npy', mmap_mode='r')
+        self.ids = np.load(folder / 'ids.npy', mmap_mode='r')
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Read one image: ``{'inputs': uint8 (3, height, width), 'token_ids': int64 (h, w)}``, a view drawn at random.
+
+        A file that cannot be read is named in a warning, and the next one takes its place.
+
+        Raises:
+            ValueError: not a single file can be read, or one is not that the ids were computed on.
+        """
+        image, place = read_next(self.paths, index, read_tensor)
+        if image.shape[1:] != tuple(self.sizes[place]):
+            raise ValueError(f'{os.fsdecode(self.paths[place])} has changed since its tokens were cached: {AGAIN}')
+        row = self.rows[place]
+        number = int(torch.randint(self.ids.shape[1], ()))
+        ids = torch.from_numpy(self.ids[row, number].astype(np.int64))
+        return {'inputs': cut_view(image, self.views[row, number], self.crop_size, resize), 'token_ids': ids}
+
+
+AGAIN = 'make the cache again with `python tools/tokens.py cache`'
+
+
+def is_made_with(about: About, tokenizer: str) -> bool:
+    """Whether a cache is of these weights, by the bytes of their file or, in another file, by themselves."""
+    if about.file and Path(tokenizer).exists() and file_digest(tokenizer) == about.file:
+        return True
+    return load_tokenizer(tokenizer).fingerprint() == about.tokenizer
+
+
+def _read_about(cache: str) -> About:
+    """What the cache belongs to; written last, so that it is absent where the making was cut short."""
+    path = Path(cache) / 'about.json'
+    if not path.is_file():
+        raise ValueError(f'{cache} holds no token cache, or one that was cut short: {AGAIN}')
+    content = json.loads(path.read_text())
+    return About(**{**content, **{key: tuple(content[key]) for key in ('token_size', 'crop_scale')}})
+
+
+def _check(about: About, cache: str, token_size: tuple[int, int], crop_size: tuple[int, int]) -> None:
+    if about.token_size != token_size:
+        raise ValueError(
+            f'{cache} was made of views of {about.token_size} pixels, and token_size={token_size} is asked for: {AGAIN}'
+        )
+    if crop_size[0] * token_size[1] != crop_size[1] * token_size[0]:
+        raise ValueError(f'crop_size={crop_size} has not the shape of the cached views, {token_size}: change either')
