@@ -16,7 +16,10 @@ from mmengine.registry import MODELS
 
 from backbones.engine.launch.commands import RUNNER_KEYS, UsageError, open_config
 from backbones.engine.launch.options import read_pair
+from backbones.engine.launch.places import find_config
 from backbones.engine.launch.weights import find_backbones, pretrained_entry
+from downstream.cli import train
+from downstream.cli.main import COMMANDS as ENTRIES
 from tests.conftest import ROOT
 from tests.datasets import make_ade, make_coco, make_folders, write_images
 
@@ -24,7 +27,13 @@ DOCS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 CONFIGS = [
     path for room in ('pretrain/configs', 'det_configs', 'seg_configs') for path in sorted((ROOT / room).glob('*.py'))
 ]
-START = re.compile(r'(?:\w+=\S+ )*(?:python|torchrun|srun|pip install .*&& python) .*?(tools/\w+\.py.*)')
+CLI = sorted((ROOT / 'downstream/cli').glob('[!_]*.py'))
+# tools/NAME.py -> command, where they are called otherwise
+NAMES = {'convert_checkpoint': 'convert', 'make_crops': 'crops', 'make_shapes': 'shapes'}
+START = re.compile(
+    r'(?:\w+=\S+ )*(?:python|torchrun|srun|pip install .*&& python) .*?(tools/\w+\.py.*)|'
+    rf'(?:dense-mae|torchrun .*-m downstream.cli) ((?:{"|".join(ENTRIES)})(?: .*)?)$'
+)
 FILES = re.compile(r'(\S+\.(pth|pth\.tar|pkl|safetensors)|CHECKPOINT|\w+_CHECKPOINT|FILE|TOKENIZER)$')
 # To read weights of this size takes seconds, and shows no more than the others do.
 LARGE = ('large', 'huge', '_base_')
@@ -41,12 +50,13 @@ def commands_in(text):
     for line in [*joined.splitlines(), *inline]:
         match = START.match(line.strip())
         if match and '|' not in line:
-            yield line.strip()[: match.start(1)], match.group(1)
+            group = match.lastindex
+            yield line.strip()[: match.start(group)], match.group(group)
 
 
 def collect():
     found: dict[str, Path] = {}
-    for path in [*DOCS, *CONFIGS]:
+    for path in [*DOCS, *CONFIGS, *CLI]:
         text = path.read_text()
         for command in commands_in(text if path.suffix == '.md' else (text.split('"""')[1] if '"""' in text else '')):
             found.setdefault(command, path.relative_to(ROOT))
@@ -126,40 +136,40 @@ def test_command__parses_and_makes_a_config(command, place, monkeypatch):
     monkeypatch.chdir(place)
     for name, value in (LAUNCHED | processes_of(command)).items():
         monkeypatch.setenv(name, value)
-    module = importlib.import_module(f'tools.{Path(tool).stem}')
-    parse = getattr(module, 'parse_args', None) or getattr(module, 'parse', None)
-    if tool.startswith('tools/benchmark_'):
-        assert not words and callable(module.main)
-    elif tool in ('tools/train.py', 'tools/test.py'):
+    name = NAMES.get(Path(tool).stem, Path(tool).stem)
+    entry = ENTRIES[name]
+    module, words = importlib.import_module(f'downstream.cli.{entry.module}'), [*entry.words, *words]
+    parse = getattr(module, 'parse_args', None) or getattr(module, 'parse', None) or parser_of(module)
+    if name in ('train', 'test', 'check'):
+        words[0] = str(find_config(words[0]))
         place_of_weights = words.index('--pretrained') + 1 if '--pretrained' in words else None
         if any(size in words[0] for size in LARGE) and place_of_weights:
             words[place_of_weights] = 'random'
         elif place_of_weights is None or FILES.match(words[place_of_weights]):
             write_weights(words[0], words[place_of_weights] if place_of_weights else 'vit.pth')
-        if tool == 'tools/test.py':
+        if name == 'test':
             write_weights(words[0], words[1])
-        cfg, told = module.prepare(parse(words))
+        cfg, told = (train if name == 'check' else module).prepare(parse(words))
         assert set(cfg) >= {'model', 'work_dir'}
         assert told
-    elif parse is not None:
+    else:
         assert parse(words) is not None
         check_training(module, parse(words))
-    else:
-        # Its main parses and works at once: an argument more is refused by the parser, and it alone.
-        with pytest.raises(SystemExit) as ended:
-            module.main([*words, '--no-such-flag'])
-        assert ended.value.code == 2
+
+
+def parser_of(module):
+    return lambda words: module.build_parser().parse_args(words)
 
 
 def check_training(module, args):
-    """A sweep hands its options to tools/train.py."""
+    """A sweep hands its options to train."""
     if module.__name__ != 'downstream.cli.sweep':
         return
     sweep = module.Sweep(args)
     for run in sweep.runs:
         words = [str(word) for word in sweep._training(run, Path('work'))]
-        train = importlib.import_module('downstream.cli.train')
-        train.prepare(train.parse_args(words[2:]))
+        assert words[1:4] == ['-m', 'downstream.cli', 'train']
+        train.prepare(train.parse_args(words[4:]))
 
 
 def options_in(path):

@@ -19,9 +19,9 @@ SMALL = 256
 def choose_way(device_type: str, head_dim: int, grid: tuple[int, int]) -> str:
     """Pick the way to attend; what ``attention='auto'`` means.
 
-    On a CPU 'chunk' trains fastest and with least memory: ``python -m downstream.benches.attention`` on one EPYC core
-    gave for ViT-B, forward with backward, 2.8 s against 6.1 'fold' and 4.6 'bias' on 64 x 64 tokens, and 0.27 against 0.28
-    and 0.44 in 25 windows of 14 x 14; forward alone 0.78 against 1.74 and 1.14, but 0.076 against 0.088 and 0.069 in
+    On a CPU 'chunk' trains fastest and with least memory: ``dense-mae benchmark attention`` on one EPYC core gave for
+    ViT-B, forward with backward, 2.8 s against 6.1 'fold' and 4.6 'bias' on 64 x 64 tokens, and 0.27 against 0.28 and
+    0.44 in 25 windows of 14 x 14; forward alone 0.78 against 1.74 and 1.14, but 0.076 against 0.088 and 0.069 in
     windows, too little to switch for. Elsewhere global blocks fold, so that the flash kernel runs, while windows are
     too small to gain: this half of the rule is not measured.
     """

@@ -1,7 +1,7 @@
 """A linear layer by the faster of two exact kernels: the BLAS's matrix product, or oneDNN's 1x1 convolution.
 
 PyTorch's linear layers in float32 on a CPU run in MKL, its convolutions in oneDNN. On an AMD EPYC with AVX-512 oneDNN
-makes twice MKL's FLOP/s, forward and backward, for large products (``downstream/benches/linear.py``, docs/speed.md).
+makes twice MKL's FLOP/s, forward and backward, for large products (``dense-mae benchmark linear``, docs/speed.md).
 Everywhere else, and in bf16 and on GPUs, this is `torch.nn.Linear`.
 """
 

@@ -1,1 +1,1 @@
-"""What `tools/benchmark.py` measures: one module per kind of work, each with a tuple ``BENCHES``."""
+"""What `dense-mae benchmark` measures: one module per kind of work, each with a tuple ``BENCHES``."""

@@ -1,7 +1,5 @@
 """Time and memory of every way to attend with relative positions, forward and with backward.
 
-python downstream/benches/attention.py [--device cuda] [--heads 12] [--rounds 3] [--cases window global32 global64]
-
 The ways take turns, on the same inputs, after their outputs were compared. Seconds are the least of the rounds: of the
 process on a CPU, so that other work on the machine counts little, and of the clock on a GPU. Memory is the largest sum
 of tensors alive beyond the inputs, as PyTorch's profiler (CPU) or allocator (CUDA) saw it. ``plain`` has no positions.
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from backbones.vit.attention import WAYS, attend, choose_way
 from backbones.vit.rel_pos import relative_terms
+from downstream.benches.measure import peak_mib
 
 # ViTDet's windows and global grids of images of 1024 and 512 pixels: (images or windows, grid).
 CASES = {'window': (25, (14, 14)), 'global32': (1, (32, 32)), 'global64': (1, (64, 64))}
@@ -58,24 +57,7 @@ def seconds(run: Run, device: str) -> float:
     return clock() - start
 
 
-def peak_mib(run: Run, device: str) -> float:
-    """Largest memory of tensors alive during one call, in MiB."""
-    if device != 'cpu':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        run()
-    alive = peak = 0
-    for event in sorted(profile.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
-        if event.name() == '[memory]':
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    return peak / 2**20
-
-
-def measure(case: str, heads: int, device: str, rounds: int) -> None:
+def measure_case(case: str, heads: int, device: str, rounds: int) -> None:
     """Print the lines of one case."""
     grid, inputs = CASES[case][1], make_inputs(case, heads, device)
     with torch.no_grad():
@@ -96,18 +78,16 @@ def measure(case: str, heads: int, device: str, rounds: int) -> None:
         print(f'{case:9} {what:14} {way + chosen:14} {least:8.4f} s {peak_mib(run, device):8.0f} MiB', flush=True)
 
 
-def main() -> None:
-    """Read the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this bench."""
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     parser.add_argument('--heads', type=int, default=12, help='heads of 64 channels; 12 is ViT-B')
     parser.add_argument('--rounds', type=int, default=3)
     parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES))
-    args = parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print the lines of all cases."""
     print(f'{args.device}, torch {torch.__version__}, {torch.get_num_threads()} thread(s), float32')
     for case in args.cases:
-        measure(case, args.heads, args.device, args.rounds)
-
-
-if __name__ == '__main__':
-    main()
+        measure_case(case, args.heads, args.device, args.rounds)

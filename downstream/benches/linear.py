@@ -1,17 +1,11 @@
 """Rate of linear layers by both kernels of `backbones.vit.linear`, forward and with backward, on a CPU in float32.
 
-python downstream/benches/linear.py [--width 768] [--tokens 50 200 800 3200] [--seconds 2]
-
 The kernels take turns on the same inputs, after their outputs were compared. The rates are those of the fastest round.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 import torch.nn.functional as F
@@ -67,13 +61,15 @@ def rates(tokens: int, size: tuple[int, int], seconds: float) -> dict[str, dict[
     return found
 
 
-def main() -> None:
-    """Read the command line and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of this bench."""
     parser.add_argument('--width', type=int, default=768, help='of the ViT; 768 is ViT-B')
     parser.add_argument('--tokens', type=int, nargs='+', default=[50, 200, 800, 3200], help='of the whole batch')
     parser.add_argument('--seconds', type=float, default=2.0, help='for each layer and number of tokens')
-    args = parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print a line per layer and number of tokens."""
     print(f'torch {torch.__version__}, {torch.get_num_threads()} thread(s), float32; GFLOP/s matmul -> conv')
     kernel = 'conv' if conv_wanted() else 'matmul'
     print(f'from {LEAST_TOKENS} tokens and {LEAST_PRODUCTS} products on, this machine takes {kernel}')
@@ -84,7 +80,3 @@ def main() -> None:
             print(
                 f'{tokens:6} tokens  {name:4} {tokens * size[0] * size[1] / 2**20:8.1f} M products   {text}', flush=True
             )
-
-
-if __name__ == '__main__':
-    main()

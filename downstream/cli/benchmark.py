@@ -1,8 +1,10 @@
 """Measure speed and memory against peers, side by side in one process: a table, and JSON.
 
-python tools/benchmark.py {pretrain,detect,segment,data,evaluate,optimizer,all} [--budget 900] [--json FILE]
-python tools/benchmark.py plan CONFIG --gpu-memory 24 [--size 1024 1024]    # what fits, found without a GPU
-python tools/benchmark.py scale                                             # cost per image by size
+examples:
+  dense-mae benchmark all --budget 900 --json FILE
+  dense-mae benchmark plan CONFIG --gpu-memory 24        # what fits, found without a GPU
+  dense-mae benchmark scale                              # cost per image by size
+  dense-mae benchmark attention                          # our ways to compute one thing, in turn
 
 Outputs are compared before anything is timed. The peers (transformers, mmseg, mmdet, torchvision, pycocotools) come
 from PyPI: pip install -e '.[tests]'. A row whose device or peer is absent, or for which no time is left, says so.
@@ -18,16 +20,17 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
-from backbones.engine.launch.commands import OptionsAction, Parser, UsageError, above_zero, read_config, run_command
+from backbones.engine.launch.commands import OptionsAction, Parser, UsageError, above_zero, read_config
+from downstream.benches import attention, linear
 from downstream.benches.claims import Bench
 from downstream.benches.plan import plan
 from downstream.benches.scale import scale_lines
 
+# What is measured of our own ways, without a peer.
+PARTS = {'attention': attention, 'linear': linear}
 KINDS = ('pretrain', 'detect', 'segment', 'data', 'evaluate', 'optimizer')
 PACKAGES = (
     'torch',
@@ -125,8 +128,8 @@ def gibibytes(text: str) -> float:
     return memory
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     commands = parser.add_subparsers(dest='kind', required=True)
     for kind in (*KINDS, 'all'):
@@ -140,7 +143,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     planner.add_argument('--size', type=above_zero, nargs=2, metavar=('HEIGHT', 'WIDTH'), help="default: the config's")
     planner.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c')
     commands.add_parser('scale', help='cost per image by size of image and model')
-    return parser.parse_args(argv)
+    for name, bench in PARTS.items():
+        bench.add_arguments(commands.add_parser(name, help=(bench.__doc__ or '').split('\n')[0].rstrip('.')))
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -176,9 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif args.kind == 'scale':
         for line in scale_lines():
             print(line, flush=True)
+    elif args.kind in PARTS:
+        PARTS[args.kind].measure(args)
     else:
         compare(args)
-
-
-if __name__ == '__main__':
-    run_command(main)

@@ -1,22 +1,21 @@
 """Show what a ViT checkpoint holds, or write its encoder alone in the layout of another project.
 
-python tools/convert_checkpoint.py SRC --inspect
-python tools/convert_checkpoint.py SRC encoder.pth            # {'model': ...}, as the official MAE files
-python tools/convert_checkpoint.py SRC encoder.safetensors    # flat, as timm's files
-python tools/convert_checkpoint.py SRC model.safetensors --to transformers
-python tools/convert_checkpoint.py SRC --inspect --key model --prefix student.backbone.   # of several weights in SRC
+examples:
+  dense-mae convert SRC --inspect
+  dense-mae convert SRC encoder.pth            # {'model': ...}, as the official MAE files
+  dense-mae convert SRC encoder.safetensors    # flat, as timm's files
+  dense-mae convert SRC model.safetensors --to transformers
+  dense-mae convert SRC --inspect --key model --prefix student.backbone.   # of several weights in SRC
 """
 
-import sys
 from collections.abc import Sequence
 
 from backbones.checkpoint.write import TARGETS, inspect_checkpoint, write_encoder
 from backbones.engine.launch.commands import Parser, command
 
 
-@command
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('src', metavar='SRC', help='checkpoint to read')
     parser.add_argument('dst', metavar='DST', nargs='?', help='file to write')
@@ -24,6 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--inspect', action='store_true', help='print format, architecture, report and config')
     parser.add_argument('--key', help="place of the weights in SRC, such as model_ema; '' is SRC itself")
     parser.add_argument('--prefix', help="what is in front of the encoder's names, such as student.backbone.")
+    return parser
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = build_parser()
     args = parser.parse_args(arguments)
     if not (args.dst or args.inspect):
         parser.error('give DST to convert, or --inspect to look')
@@ -55,7 +61,3 @@ def convert(
     if dst:
         write_encoder(found.tensors, dst, target)
         print(f'{len(found.tensors)} tensors written to {dst}')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,7 +1,8 @@
 """Measure what a backbone has learnt, on a small or large labelled set with a folder per class.
 
-python tools/evaluate.py work_dirs/mae_tiny/epoch_20.pth --data-root DIR --protocols knn linear --out results.json
-python tools/evaluate.py random --variant tiny --img-size 112 --data-root DIR
+examples:
+  dense-mae evaluate work_dirs/mae_tiny/epoch_20.pth --data-root DIR --protocols knn linear --out results.json
+  dense-mae evaluate random --variant tiny --img-size 112 --data-root DIR
 
 On features of the frozen backbone, computed once for each view (the image, and mirrored for training):
 knn          the 20 nearest training images by cosine, weighted as DINO does; also 5 and 1
@@ -12,22 +13,19 @@ layers       a linear layer on each block's class token and mean, BEiT's; top1 i
 knn and linear also tell class_mean, the percentage right averaged over the classes: in an uneven set top1 can be high
 for nothing but guessing the most frequent class.
 
-Through tools/train.py and tools/test.py, for as long as the recipe says (--cfg-options changes it):
+Through the commands train and test, for as long as the recipe says (--cfg-options changes it):
 linear_full  linear probe with random crops, linear_VARIANT.py
 partial      the last --tuned-blocks blocks fine-tuned, finetune_VARIANT.py
 finetune     all of it, finetune_VARIANT.py
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from backbones.engine.launch import commands as launch
 from backbones.engine.launch.commands import RANDOM, Parser, above_zero, command, versions
@@ -75,8 +73,8 @@ FROZEN: dict[str, Callable[[Features, Features, int], dict[str, float]]] = {
 }
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help=f"file or published name; '{RANDOM}' for no training")
     parser.add_argument('--data-root', metavar='DIR', type=Path, required=True, help='train/CLASS and val/CLASS')
@@ -93,9 +91,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=0, help='processes that read images')
     parser.add_argument('--tuned-blocks', type=float, default=1, help='of partial; half a block is an MLP')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/evaluate'), help='of what is trained')
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='for what is trained, as for tools/train.py')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='for what is trained, as for train')
     parser.add_argument('--out', metavar='JSON', type=Path, help='where results go')
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(arguments)
 
 
 def build(args: argparse.Namespace, seed: int) -> Frozen:
@@ -194,7 +197,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         for protocol, runs in results.items():
             print(table(protocol, f'{args.checkpoint} on {args.data_root}', runs), end='\n\n')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

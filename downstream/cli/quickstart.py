@@ -1,6 +1,8 @@
 """From nothing to a report in minutes on a CPU: does pretraining help a detector and a segmentor?
 
-    python tools/quickstart.py [--method {mae,beit}] [--work-dir work_dirs/quickstart]
+examples:
+  dense-mae quickstart
+  dense-mae quickstart --method beit --work-dir work_dirs/beit
 
 Draws scenes, pretrains a small ViT on unlabelled ones (BEiT: and an image tokenizer before it), fine-tunes Mask R-CNN
 and UperNet from it and from random weights with the same budget, evaluates all four and writes report.html. Stopped
@@ -16,15 +18,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from downstream.cli.ends import Parser, command, seed
+from backbones.engine.launch.errors import Parser, command, seed
 from downstream.report.quickstart import ARMS, SCENES_SHOWN, Results, write_report
 from downstream.study.methods import MAE, METHODS, Method
-from downstream.study.steps import Command, Steps
+from downstream.study.steps import Command, Steps, command_line
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = {'mask_rcnn': 'det_configs/mask_rcnn_vit_quickstart.py', 'upernet': 'seg_configs/upernet_vit_quickstart.py'}
+CONFIGS = {'mask_rcnn': 'mask_rcnn_vit_quickstart', 'upernet': 'upernet_vit_quickstart'}
 LAYOUTS = {'mask_rcnn': 'coco', 'upernet': 'ade'}
 # Where each evaluator writes its predictions, below the folder of the evaluation.
 PREDICTIONS = {'mask_rcnn': 'outfile_prefix', 'upernet': 'output_dir'}
@@ -59,15 +58,10 @@ class Budget:
         )
 
 
-def tool(name: str, *arguments: object) -> tuple[str, ...]:
-    """Command line of a tool of this repository."""
-    return (sys.executable, str(ROOT / 'tools' / name), *map(str, arguments))
-
-
 def draw(results: Results, budget: Budget) -> Command:
     """Draw the scenes."""
     counts = ('--images', budget.images, '--unlabelled', budget.unlabelled, '--size', 128, '--seed', budget.seed)
-    return Command('shapes', tool('make_shapes.py', results.shapes, *counts))
+    return Command('shapes', command_line('shapes', results.shapes, *counts))
 
 
 def checkpoint(results: Results, budget: Budget) -> Path:
@@ -101,14 +95,14 @@ def pretrain(results: Results, budget: Budget) -> Command:
 def learn(results: Results, budget: Budget, config: str, work_dir: Path, options: tuple[str, ...]) -> tuple[str, ...]:
     """Command line of a training on the unlabelled scenes."""
     places = ('--data-root', results.shapes / 'unlabelled', '--work-dir', work_dir)
-    return tool('train.py', ROOT / config, *places, '--resume', '--seed', budget.seed, *options)
+    return command_line('train', config, *places, '--resume', '--seed', budget.seed, *options)
 
 
 def reconstruct(results: Results, budget: Budget) -> Command:
     """Draw what the pretrained model makes of scenes it has not seen."""
     images = [results.shapes / 'coco' / 'images' / 'val' / f'scene_{i:05d}.jpg' for i in range(SCENES_SHOWN)]
     out = ('--out', results.reconstruction)
-    return Command('reconstruction', tool('reconstruct.py', checkpoint(results, budget), *images, *out))
+    return Command('reconstruction', command_line('reconstruct', checkpoint(results, budget), *images, *out))
 
 
 def fine_tune(results: Results, budget: Budget, model: str, arm: str) -> Command:
@@ -124,7 +118,7 @@ def fine_tune(results: Results, budget: Budget, model: str, arm: str) -> Command
         *backbone_options(results),
     )
     run = ('--pretrained', start, '--resume', '--seed', budget.seed, '--cfg-options', *options)
-    return Command(f'{model}_{arm}', tool('train.py', ROOT / CONFIGS[model], *places, *run))
+    return Command(f'{model}_{arm}', command_line('train', CONFIGS[model], *places, *run))
 
 
 def backbone_options(results: Results) -> tuple[str, ...]:
@@ -139,7 +133,7 @@ def evaluate(results: Results, budget: Budget, model: str, arm: str) -> Command:
     predictions = f'test_evaluator.{PREDICTIONS[model]}={out / "predictions"}'
     options = ('--cfg-options', predictions, *backbone_options(results))
     weights = trained / f'iter_{budget.iterations}.pth'
-    return Command(f'{model}_{arm}_evaluation', tool('test.py', ROOT / CONFIGS[model], weights, *places, *options))
+    return Command(f'{model}_{arm}_evaluation', command_line('test', CONFIGS[model], weights, *places, *options))
 
 
 def plan(results: Results, budget: Budget) -> list[tuple[str, list[Command]]]:
@@ -179,14 +173,19 @@ def keep_budget(work_dir: Path, budget: Budget, method: str = MAE.name) -> None:
     file.write_text(json.dumps(note))
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('--method', choices=tuple(METHODS), default=MAE.name, help='how to pretrain')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'), help='where all results go')
     parser.add_argument('--scale', type=float, default=1.0, help='share of images and iterations; below 1 only a test')
     parser.add_argument('--seed', type=seed, default=0, help='of the scenes and of all trainings')
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(argv)
 
 
 @command
@@ -216,7 +215,3 @@ def run(results: Results, budget: Budget) -> None:
         steps.run(title, commands)
     report = write_report(results, [' '.join(each.argv) for _, commands in todo for each in commands])
     steps.say(f'Report: {report.resolve()}')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,15 +1,15 @@
 """Draw what a pretrained model makes of images: original | masked | restored.
 
-python tools/reconstruct.py work_dirs/mae_tiny/epoch_20.pth photo.jpg another.png --out reconstruction.png
-python tools/reconstruct.py epoch_20.pth photo.jpg --mask-ratio 0.75 0.85 0.95 --out ratios.png
-python tools/reconstruct.py epoch_20.pth photo.jpg --mask my_mask.png --out by_hand.png
-python tools/reconstruct.py mae_visualize_vit_large.pth photo.jpg --target pixels --out published.png
+examples:
+  dense-mae reconstruct work_dirs/mae_tiny/epoch_20.pth photo.jpg another.png --out reconstruction.png
+  dense-mae reconstruct epoch_20.pth photo.jpg --mask-ratio 0.75 0.85 0.95 --out ratios.png
+  dense-mae reconstruct epoch_20.pth photo.jpg --mask my_mask.png --out by_hand.png
+  dense-mae reconstruct mae_visualize_vit_large.pth photo.jpg --target pixels --out published.png
 
 The picture says what is predicted: pixels, patterns whose mean and contrast are borrowed, tokens, or cleaned pixels.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -24,8 +24,8 @@ from pretrain.pictures.hand_masks import drawn_masks, read_masks
 from pretrain.pictures.restored import footnote, picture
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='epoch_N.pth of a pretraining run, or a published MAE')
     parser.add_argument('images', metavar='IMAGE', nargs='+', help='image files, one row each')
@@ -46,7 +46,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--target', choices=('pixels', 'normalised'), help='what a published MAE predicts: its file does not tell'
     )
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(arguments)
 
 
 def load(args: argparse.Namespace) -> PretrainingModel:
@@ -91,7 +96,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = picture(model, args.images, choose_masks(args, model), args.seed)
     write_picture(args.out, rows)
     print(f'{args.out}: {len(args.images)} images. {footnote(model)}')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

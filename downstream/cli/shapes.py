@@ -1,6 +1,7 @@
 """Write the embedded default data: drawn scenes in COCO and ADE20K layout, and more of them without labels.
 
-    python tools/make_shapes.py DIR [--images 128] [--unlabelled 2048] [--size 128] [--seed 0]
+examples:
+  dense-mae shapes DIR --images 128 --unlabelled 2048 --size 128 --seed 0
 
 DIR/coco        images/{train,val}, annotations/instances_{train,val}.json   for det_configs/
 DIR/ade         images/ and annotations/{training,validation}, classes.txt   for seg_configs/
@@ -11,20 +12,17 @@ make up the unlabelled one.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from downstream.cli.ends import Parser, above_zero, command, seed
+from backbones.engine.launch.errors import Parser, above_zero, command, seed
 from downstream.shapes.layouts import write_labelled, write_unlabelled
 
 SMALLEST = 32  # pixels; smaller scenes have no room for textures
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('dir', type=Path, help='folder to write to')
     parser.add_argument(
@@ -33,6 +31,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--unlabelled', type=above_zero, default=2048, help='images without labels')
     parser.add_argument('--size', type=above_zero, default=128, help='side of the images in pixels')
     parser.add_argument('--seed', type=seed, default=0, help='another seed draws other scenes')
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = build_parser()
     options = parser.parse_args(argv)
     if options.size < SMALLEST:
         parser.error(f'--size {options.size} is too small: use {SMALLEST} or more')
@@ -48,7 +52,3 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_unlabelled(options.dir / 'unlabelled', options.unlabelled, options.size, options.seed)
     print(f'{options.images} + {options.images} labelled scenes in {options.dir}/coco and {options.dir}/ade,')
     print(f'{options.unlabelled} without labels in {options.dir}/unlabelled')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,9 +1,10 @@
 """Pretrain over a grid of options, measure each, write sweep.csv and sweep.png; run again, it continues.
 
-python tools/sweep.py pretrain/configs/mae_tiny.py --data-root DIR --out work_dirs/sweep --seeds 0,1,2 \\
-    --grid model.mask_ratio=0.3,0.5,0.75,0.9 --grid model.decoder.depth=1,2 --fixed train_cfg.max_epochs=20 \\
-    --then 'python tools/evaluate.py {checkpoint} --data-root LABELLED --protocols knn --out {result}' \\
-    --metric protocols.knn.0.top1
+examples:
+  dense-mae sweep mae_tiny --data-root DIR --out work_dirs/sweep --seeds 0,1,2 \\
+      --grid model.mask_ratio=0.3,0.5,0.75,0.9 --grid model.decoder.depth=1,2 --fixed train_cfg.max_epochs=20 \\
+      --then 'dense-mae evaluate {checkpoint} --data-root LABELLED --protocols knn --out {result}' \\
+      --metric protocols.knn.0.top1
 
 Without --then the figure shows the last training loss. Losses of different targets or masks do not compare.
 """
@@ -25,13 +26,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from downstream.cli.ends import Parser, command, seed
-from downstream.cli.quickstart import tool
+from backbones.engine.launch.errors import Parser, command, seed
 from downstream.report.curves import read_scalars
 from downstream.report.sweep import Row, draw_sweep, write_table
-from downstream.study.steps import Command, Steps
+from downstream.study.steps import Command, Steps, command_line
 
 PLACEHOLDERS = {'checkpoint', 'work_dir', 'seed', 'result'}
 # Between the values of an axis, but not inside brackets.
@@ -122,7 +120,7 @@ class Sweep:
         data = ('--data-root', *self.args.data_root) if self.args.data_root else ()
         amp = ('--amp',) if self.args.amp else ()
         places = (*data, *amp, '--work-dir', work_dir, '--resume', '--seed', run.seed)
-        return tool('train.py', self.args.config, *places, '--cfg-options', *options)
+        return command_line('train', self.args.config, *places, '--cfg-options', *options)
 
 
 def read_axis(text: str) -> tuple[str, list[str]]:
@@ -220,8 +218,8 @@ def run_threads(threads: Sequence[threading.Thread], stop: Callable[[], None]) -
                 thread.join(0.2)
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('config', help='pretraining config')
     parser.add_argument('--grid', metavar='OPTION=A,B', action='append', required=True, help='an axis; repeatable')
@@ -233,6 +231,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seeds', type=seeds, default=[0], help='0,1,2')
     parser.add_argument('--gpus', type=lambda text: text.split(','), default=[], help='0,1: a run at a time on each')
     parser.add_argument('--out', type=Path, required=True, help='directory of all results')
+    return parser
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = build_parser()
     args = parser.parse_args(argv)
     if args.then and not args.metric:
         parser.error('--then needs --metric, the key to read from its result')
@@ -262,7 +266,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'failed: {run.name}: {reason}', file=sys.stderr)
     print(f'{args.out / "sweep.csv"}, sweep.png: {len(sweep.measured)} of {len(sweep.runs)} runs')
     return 2 if sweep.failures else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

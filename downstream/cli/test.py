@@ -1,9 +1,15 @@
-"""Evaluate a checkpoint on the validation part of the data."""
+"""Evaluate a checkpoint on the validation part of the data; the figures go to metrics.json.
+
+examples:
+  dense-mae test mask_rcnn_vit_tiny work_dirs/mask_rcnn_vit_tiny/iter_2000.pth --data-root COCO_STYLE_DIR
+  dense-mae test upernet_vit_tiny iter_2000.pth --data-root ADE_STYLE_DIR --amp
+"""
 
 import argparse
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +33,6 @@ from backbones.engine.launch.commands import (
     named_keys,
     open_config,
     require_keys,
-    run_command,
     set_pretrained,
 )
 from backbones.engine.launch.fit import misfit, other_classes
@@ -39,8 +44,8 @@ from backbones.openmmlab import describe
 from backbones.vit import linear
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
@@ -59,7 +64,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     # torch.distributed.launch passes it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    args = build_parser().parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -149,7 +159,7 @@ def as_json(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, print the metrics and write them to ``metrics.json``."""
     args = parse_args(argv)
     cfg, told = prepare(args)
@@ -165,7 +175,3 @@ def main(argv: list[str] | None = None) -> None:
         for name, value in metrics.items():
             print(f'{name:<24} {value}')
         print(f'written to {path}')
-
-
-if __name__ == '__main__':
-    run_command(main)

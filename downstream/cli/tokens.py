@@ -1,11 +1,11 @@
 """Look at what an image tokenizer makes of images, or keep its token ids on disk for BEiT.
 
-python tools/tokens.py reconstruct work_dirs/tokenizer_tiny/epoch_45.pth photo.jpg another.png --out tokens.png
-python tools/tokens.py cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root DIR --out DIR/tokens --views 8
+examples:
+  dense-mae tokens reconstruct work_dirs/tokenizer_tiny/epoch_45.pth photo.jpg another.png --out tokens.png
+  dense-mae tokens cache work_dirs/tokenizer_tiny/epoch_45.pth --data-root DIR --out DIR/tokens --views 8
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,8 @@ from pretrain.tokenizer.cache_write import describe, write_cache
 from pretrain.tokenizer.dvae import load_tokenizer
 
 
-def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     drawing = commands.add_parser('reconstruct', help='draw original | reconstruction')
@@ -41,7 +41,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     caching.add_argument('--seed', type=seed, default=0, help='seed of the views')
     caching.add_argument('--workers', type=int, default=2, help='processes that read images')
     caching.add_argument('--device', default='cpu', help='where the tokenizer runs')
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return build_parser().parse_args(arguments)
 
 
 def draw(args: argparse.Namespace) -> str:
@@ -66,7 +71,7 @@ def cache(args: argparse.Namespace) -> str:
     tokenizer = load_tokenizer(args.checkpoint).to(args.device)
     described = describe(tokenizer, args.size, args.crop_scale, args.seed)
     about = replace(described, file=file_digest(args.checkpoint))
-    # As tools/train.py does with its --data-root.
+    # As train does with its --data-root.
     roots = [str(training_root(Path(root))) for root in args.data_root]
     count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
     return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'
@@ -77,7 +82,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(arguments)
     print(draw(args) if args.command == 'reconstruct' else cache(args))
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,8 +1,17 @@
-"""Train what a config describes: pretraining, detection or segmentation."""
+"""Train what a config describes: pretraining, detection or segmentation.
+
+examples:
+  dense-mae train mae_tiny --data-root PHOTOS
+  dense-mae train mask_rcnn_vit_tiny --data-root COCO_STYLE_DIR --pretrained work_dirs/mae_tiny/epoch_20.pth
+  dense-mae train upernet_vit_base --data-root ADE_STYLE_DIR --pretrained timm/vit_base_patch16_224.mae --amp
+  dense-mae train my_config.py --resume
+  torchrun --nproc_per_node 8 -m downstream.cli train mae_base --data-root IMAGENET --launcher pytorch
+CONFIG is a file, or the name of one that comes with the project: `dense-mae configs` lists these.
+"""
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -22,7 +31,6 @@ from backbones.engine.launch.commands import (
     named_keys,
     open_config,
     require_keys,
-    run_command,
     save_versions,
     seed,
     set_compile,
@@ -43,9 +51,13 @@ from backbones.openmmlab import describe
 from backbones.vit import linear
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = Parser(__doc__)
+def build_parser() -> Parser:
+    """The command line."""
+    return add_arguments(Parser(__doc__))
+
+
+def add_arguments(parser: Parser) -> Parser:
+    """Add everything that says what to train, on what and how."""
     parser.add_argument('config')
     parser.add_argument('--work-dir', help='where checkpoints and logs go; default work_dirs/CONFIG')
     parser.add_argument(
@@ -75,6 +87,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     # torch.distributed.launch passes it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return read_arguments(build_parser(), argv)
+
+
+def read_arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read a command line, and note the rank that torch.distributed.launch tells in it."""
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -152,7 +174,7 @@ STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
 }
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train."""
     args = parse_args(argv)
     cfg, told = prepare(args)
@@ -166,7 +188,3 @@ def main(argv: list[str] | None = None) -> None:
         if is_main_process():
             save_versions(cfg.work_dir)
         runner.train()
-
-
-if __name__ == '__main__':
-    run_command(main)

@@ -1,4 +1,4 @@
-"""The report of tools/quickstart.py: what its runs left on disk, on one page."""
+"""The report of the quickstart: what its runs left on disk, on one page."""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FAIRNESS = (
 
 @dataclass(frozen=True)
 class Results:
-    """Where tools/quickstart.py puts things, below its working directory, for a method."""
+    """Where the quickstart puts things, below its working directory, for a method."""
 
     root: Path
     method: Method = MAE
@@ -55,7 +55,7 @@ class Results:
 
     @property
     def reconstruction(self) -> Path:
-        """Picture of tools/reconstruct.py."""
+        """Picture of `dense-mae reconstruct`."""
         return self.root / 'reconstruction.png'
 
     def training(self, model: str, arm: str) -> Path:
@@ -119,7 +119,7 @@ def loss_curves(results: Results) -> str:
 
 
 def reconstructions(results: Results) -> str:
-    """The picture of tools/reconstruct.py."""
+    """The picture of `dense-mae reconstruct`."""
     picture = page.picture(results.reconstruction.read_bytes(), 'png', 'masked scenes')
     return page.section('Reconstruction', results.method.picture, picture)
 

@@ -1,10 +1,9 @@
-"""Protocols that train: tools/train.py and tools/test.py as processes, each run once."""
+"""Protocols that train: the commands train and test as processes, each run once."""
 
 import argparse
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from mmengine.runner import find_latest_checkpoint
 from backbones.checkpoint.hub import find_published
 from backbones.checkpoint.load import read_checkpoint
 from backbones.engine.launch.commands import RANDOM
+from backbones.engine.launch.places import config_files
 from downstream.study.results import Measured
-from downstream.study.steps import Command, Steps
+from downstream.study.steps import Command, Steps, command_line
 from pretrain.evaluation.frozen import IMAGENET, Description, describe
 
-ROOT = Path(__file__).resolve().parent.parent
 # Protocol -> config, which ends with the variant.
 TRAINED = {'linear_full': 'linear', 'partial': 'finetune', 'finetune': 'finetune'}
 
@@ -66,11 +65,11 @@ def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Descrip
     begin = ['--pretrained', args.checkpoint, '--seed', str(seed)]
     name = f'{protocol}-{seed}-{digest(config, args.checkpoint, [*start, *begin, *options])}'
     folder = args.work_dir / name
-    train = (sys.executable, str(ROOT / 'tools/train.py'), *start, *begin, '--resume', '--work-dir', str(folder))
+    train = command_line('train', *start, *begin, '--resume', '--work-dir', folder)
     steps.run(f'{protocol}, seed {seed}', [Command(f'{name}-train', (*train, *options))])
     weights = find_latest_checkpoint(str(folder))
     assert weights is not None, f'{folder} has no checkpoint'
-    test = (sys.executable, str(ROOT / 'tools/test.py'), start[0], weights, *start[1:], '--work-dir', f'{folder}/test')
+    test = command_line('test', start[0], weights, *start[1:], '--work-dir', folder / 'test')
     steps.run(f'{protocol}, seed {seed}: test', [Command(f'{name}-test', (*test, *options))])
     metrics = json.loads((folder / 'test/metrics.json').read_text())
     return {key.removeprefix('accuracy/'): value for key, value in metrics.items()}
@@ -91,10 +90,11 @@ def recipe(protocol: str, options: dict[str, Any]) -> Path:
         ValueError: there is none for its size.
     """
     variant = options.get('variant', 'base')
-    path = ROOT / f'pretrain/configs/{TRAINED[protocol]}_{variant}.py'
-    if not path.is_file():
-        raise ValueError(f'{protocol} has no recipe for variant {variant!r}: there is no {path.relative_to(ROOT)}')
-    return path
+    name = f'{TRAINED[protocol]}_{variant}'
+    own = config_files()
+    if name not in own:
+        raise ValueError(f'{protocol} has no recipe for variant {variant!r}: there is no config {name}')
+    return own[name]
 
 
 def model_options(protocol: str, found: Description) -> list[str]:

@@ -1,4 +1,4 @@
-"""The pretraining methods that tools/quickstart.py offers."""
+"""The pretraining methods that the quickstart offers."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Method:
         config: of the pretraining.
         epochs: of the pretraining.
         idea: what it learns from.
-        picture: what the picture of tools/reconstruct.py shows.
+        picture: what the picture of `dense-mae reconstruct` shows.
         backbone: options of the backbone that fit its weights, in both arms.
         tokenizer: config of the image tokenizer to train first; None for none.
         tokenizer_epochs: of that.

@@ -4,10 +4,13 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from backbones.engine.launch.places import HOME
 
 SHOW_EVERY = 20.0  # seconds between two lines of progress
 STAMP = re.compile(r'^\S+ \S+ - mmengine - INFO - ')
@@ -19,6 +22,11 @@ class Command:
 
     name: str
     argv: tuple[str, ...]
+
+
+def command_line(name: str, *arguments: object) -> tuple[str, ...]:
+    """Command line of one of our own commands, for `Steps`."""
+    return (sys.executable, '-m', 'downstream.cli', name, *map(str, arguments))
 
 
 @dataclass
@@ -86,7 +94,9 @@ class Steps:
         print(f'  $ {" ".join(command.argv)}\n    log: {log}', flush=True)
         # Threads that spin while they wait would take the core from those that work.
         threading = {'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'PASSIVE'}
-        environment = {**os.environ, **threading, **self.environment}
+        # A checkout need not be installed.
+        path = os.pathsep.join(filter(None, [str(HOME), os.environ.get('PYTHONPATH')]))
+        environment = {**os.environ, **threading, 'PYTHONPATH': path, **self.environment}
         with log.open('a') as file:
             process = subprocess.Popen(command.argv, stdout=file, stderr=subprocess.STDOUT, env=environment)
         return Running(command, process, log, time.monotonic())

@@ -12,7 +12,7 @@ from mmengine.device import get_device
 
 from backbones.data.pointing.datasets import inner_datasets
 from backbones.engine.launch.config import RUNNER_KEYS, open_config, read_config, require_keys, unknown_keys
-from backbones.engine.launch.errors import Parser, UsageError, above_zero, command, one_line, run_command, seed
+from backbones.engine.launch.errors import Parser, UsageError, above_zero, command, one_line, seed
 from backbones.engine.launch.keys import named_keys
 from backbones.engine.launch.options import OptionsAction
 from backbones.engine.launch.weights import RANDOM, set_pretrained
@@ -32,7 +32,6 @@ __all__ = [
     'open_config',
     'read_config',
     'require_keys',
-    'run_command',
     'save_versions',
     'seed',
     'set_compile',

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from backbones.engine.launch.errors import UsageError, one_line
 from backbones.engine.launch.keys import name_classes
 from backbones.engine.launch.options import apply_options, slip_of
+from backbones.engine.launch.places import find_config
 
 # Read by mmengine beside the arguments of its Runner.
 EXTRA_KEYS = {
@@ -46,11 +47,9 @@ def open_config(
         UsageError: the file is absent or broken, an option leads nowhere, or a top-level key is nearly one that a
             runner reads. Other keys are taken for variables of the file's own, as OpenMMLab's configs have them.
     """
-    path = Path(path)
+    path = find_config(path)
     if path.is_dir():
         raise UsageError(f'config {path}: it is a directory: give a file in it')
-    if not path.is_file():
-        raise UsageError(f'config {path}: there is no such file')
     if path.suffix not in SUFFIXES:
         raise UsageError(f'config {path}: its name ends in none of {", ".join(SUFFIXES)}')
     try:

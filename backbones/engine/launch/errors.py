@@ -1,4 +1,7 @@
-"""How a command ends when something is wrong: one line and exit code 2; the traceback goes to the log."""
+"""How a command ends when something is wrong: one line and exit code 2; the traceback goes to the log.
+
+Nothing heavy is imported here: commands that only start others, or only show their help, come at once.
+"""
 
 import argparse
 import difflib
@@ -7,13 +10,9 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
-
-from mmengine.logging import MMLogger
-
-from backbones.engine.ddp import leave_group
 
 LONGEST = 900  # characters of a message
 STOPPED = 130  # exit code of a command that Ctrl-C ends, as shells have it
@@ -48,11 +47,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with a line and exit code 2."""
         unknown = re.match(r'unrecognized arguments: (--[\w-]+)', message)
-        flags = {flag.replace('-', ''): flag for flag in self._option_string_actions}
-        name = unknown and re.sub('[-_]', '', unknown[1])
-        close = name and next(iter(difflib.get_close_matches(name, flags, n=1)), None)
-        meant = f'; did you mean {flags[close]}?' if close else ''
+        meant = near(unknown[1], self._option_string_actions) if unknown else ''
         self.exit(2, f'error: {message}{meant} ({self.prog} --help tells more)\n')
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """A question after the one of the known words that is meant, or nothing; dashes do not matter."""
+    plain = {re.sub('[-_]', '', each): each for each in known}
+    close = difflib.get_close_matches(re.sub('[-_]', '', word), plain, n=1)
+    return f'; did you mean {plain[close[0]]}?' if close else ''
 
 
 def seed(text: str) -> int:
@@ -67,11 +70,6 @@ def above_zero(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is no whole number above zero')
     return int(text)
-
-
-def run_command(command: Callable[[], int | None]) -> NoReturn:
-    """Run a command line and exit: 0, 2 for any error, 130 where it was stopped."""
-    raise SystemExit(exit_code(command, sys.argv[1:]))
 
 
 def command(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
@@ -101,8 +99,16 @@ def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> in
             traceback.print_exception(error)
         print(f'error: {one_line(error)}{_where_traced(error)}', file=sys.stderr)
         return 2
-    leave_group()
+    _leave_group()
     return code
+
+
+def _leave_group() -> None:
+    # Only a command that has loaded it can have made a group.
+    if 'torch.distributed' in sys.modules:
+        from backbones.engine.ddp import leave_group
+
+        leave_group()
 
 
 def one_line(error: BaseException) -> str:
@@ -146,6 +152,10 @@ def _where_traced(error: Exception) -> str:
 
 def _log_file() -> Path | None:
     """The log of the run that was under way."""
+    if 'mmengine.logging' not in sys.modules:
+        return None
+    from mmengine.logging import MMLogger
+
     handlers = MMLogger.get_current_instance().handlers
     files = [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
     return Path(files[-1].baseFilename) if files and Path(files[-1].baseFilename).is_file() else None

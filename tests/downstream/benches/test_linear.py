@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from downstream.benches import linear as benchmark_linear
+from downstream.cli.benchmark import main
 
 
 def test_rates__of_both_kernels():
@@ -21,9 +22,8 @@ def test_rates__refuses_kernels_that_disagree(monkeypatch):
         benchmark_linear.rates(6, (8, 5), 0.01)
 
 
-def test_main__a_line_per_layer(monkeypatch, capsys):
-    monkeypatch.setattr('sys.argv', ['benchmark_linear', '--width', '8', '--tokens', '3', '7', '--seconds', '0.01'])
-    benchmark_linear.main()
+def test_main__a_line_per_layer(capsys):
+    main(['linear', '--width', '8', '--tokens', '3', '7', '--seconds', '0.01'])
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r'from 128 tokens and 33554432 products on, this machine takes (conv|matmul)', lines[1])
     assert [line.split()[0::2][:1] + line.split()[2:3] for line in lines[2:]] == [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger
 
-from backbones.engine.launch.errors import Parser, UsageError, command, exit_code, one_line, run_command
+from backbones.engine.launch.errors import Parser, UsageError, command, exit_code, one_line
 
 WORKER = """Caught KeyError in DataLoader worker process 0.
 Original Traceback (most recent call last):
@@ -112,19 +112,6 @@ def test_exit_code__the_traceback_goes_to_the_log_of_the_run(tmp_path, capsys):
         if isinstance(handler, logging.FileHandler):
             logger.removeHandler(handler)
             handler.close()
-
-
-def test_run_command__exits(monkeypatch, capsys):
-    def fail():
-        raise ValueError('broken')
-
-    monkeypatch.setattr('sys.argv', ['tool'])
-    with pytest.raises(SystemExit) as ended:
-        run_command(fail)
-    assert ended.value.code == 2
-    with pytest.raises(SystemExit) as ended:
-        run_command(lambda: None)
-    assert ended.value.code == 0
 
 
 def test_command__main_returns_the_code(capsys):

@@ -1,0 +1,40 @@
+"""Where the configs that come with the project are, in a checkout and in an installed package."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from backbones.engine.launch.errors import UsageError, near
+
+HOME = Path(__file__).resolve().parents[3]
+ROOMS = ('det_configs', 'seg_configs', 'pretrain/configs')
+
+
+def config_files() -> dict[str, Path]:
+    """Every config by its name, the file's without its suffix."""
+    return dict(_named())
+
+
+def _named() -> Iterator[tuple[str, Path]]:
+    for room in ROOMS:
+        for path in sorted((HOME / room).glob('*.py')):
+            if not path.name.startswith('_'):
+                yield path.stem, path
+
+
+def find_config(name: str | Path) -> Path:
+    """File of a config: a path, from here or from where the project is, or the name of one that comes with it.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    own = config_files()
+    if str(name) in own:
+        return own[str(name)]
+    # det_configs/NAME.py, as the documents write it, from any folder
+    if not path.is_absolute() and path.parent.as_posix() in ROOMS and (HOME / path).is_file():
+        return HOME / path
+    meant = near(path.stem, own) or '; `dense-mae configs` lists those known by name'
+    raise UsageError(f'config {name}: there is no such file{meant}')

@@ -1,0 +1,61 @@
+"""Print what a shell needs to complete the commands, their flags and the names of configs.
+
+examples:
+  dense-mae completion bash >> ~/.bashrc
+  dense-mae completion zsh > ~/.zfunc/_dense-mae
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+
+import shtab
+
+from backbones.engine.launch.errors import Parser
+from backbones.engine.launch.places import config_files
+
+# Arguments that name a config, by their name in the parser.
+CONFIG = 'config'
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(__doc__)
+    parser.add_argument('shell', choices=shtab.SUPPORTED_SHELLS, help='the shell')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the script."""
+    shell = build_parser().parse_args(argv).shell
+    print(shtab.complete(whole_parser(), shell=shell))
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """All commands as the sub-commands of one parser; their modules are imported for it."""
+    from downstream.cli.main import COMMANDS, NAME
+
+    whole = argparse.ArgumentParser(prog=NAME)
+    commands = whole.add_subparsers()
+    for name, entry in COMMANDS.items():
+        parser = importlib.import_module(f'downstream.cli.{entry.module}').build_parser()
+        for word in entry.words:
+            parser = sub_parser(parser, word)
+        completed(parser)
+        commands.add_parser(name, parents=[parser], add_help=False, help=entry.summary)
+    return whole
+
+
+def sub_parser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """The parser of a sub-command."""
+    actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return next(actions).choices[name]
+
+
+def completed(parser: argparse.ArgumentParser) -> None:
+    """Say what completes each argument: names of configs, or files."""
+    for action in parser._actions:
+        if action.dest == CONFIG:
+            action.choices = sorted(config_files())
+        elif action.nargs != 0 and action.choices is None:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -1,0 +1,11 @@
+"""`dense-mae reconstruct`, from a checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from downstream.cli.main import run_tool
+
+if __name__ == '__main__':
+    sys.exit(run_tool('reconstruct'))
