@@ -1,58 +1,35 @@
-"""Plain ViT backbones, pyramids, layer-wise decay and the checkpoint door, registered in OpenMMLab.
+"""Plain ViT backbones, pyramids, layer-wise decay and the checkpoint door; in OpenMMLab under their names.
 
-One line in any mmdet or mmseg config is enough: ``custom_imports = dict(imports=['backbones'])``.
+Entering is light: ``from backbones.vit import PlainViT`` imports PyTorch and nothing of OpenMMLab, and the names below
+are imported when they are asked for. Whoever uses OpenMMLab loses nothing by that: as soon as mmengine is imported, or
+at once where it is already, `backbones.registration` makes mmdet and mmseg importable and registers everything. One
+line in any mmdet or mmseg config is enough: ``custom_imports = dict(imports=['backbones'])``.
 """
 
-from backbones.openmmlab import prepare
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
-# Before anything that might import mmdet or mmseg.
-prepare()
+import lazy_loader
 
-from backbones.checkpoint.load import PretrainedViT, Report, load_pretrained, read_checkpoint
-from backbones.data.label_maps.dataset import SegmentationPairs
-from backbones.engine.bf16 import BF16TestLoop, BF16ValLoop
-from backbones.engine.compile_hook import CompileParts
-from backbones.engine.ddp import StaticDDP
-from backbones.engine.fsdp import ShardedModel
-from backbones.engine.loader_watch import WatchLoader
-from backbones.engine.loops.epochs import SkippingEpochLoop
-from backbones.engine.loops.iterations import SeedEachIteration, SeededIterLoop
-from backbones.engine.loss_log import DeferredLossLog
-from backbones.engine.prefetch import PrefetchToDevice
-from backbones.engine.resume.saving import AtomicCheckpointHook, SaveOnSignal
-from backbones.engine.run_hooks import SeedEachEpoch, StopOnNonFinite
-from backbones.engine.start_line import StartLine
-from backbones.layer_decay import LayerWiseDecay
-from backbones.openmmlab.speedups import by_name  # noqa: F401  (registers)
-from backbones.pyramid import DeconvPyramid, LayerNorm2d, SimpleFeaturePyramid
-from backbones.vit import VARIANTS, PlainViT
+from backbones.import_hooks import on_import
+from backbones.openmmlab.mmcv_version import accept_mmcv
 
-__all__ = [
-    'VARIANTS',
-    'AtomicCheckpointHook',
-    'BF16TestLoop',
-    'BF16ValLoop',
-    'CompileParts',
-    'DeconvPyramid',
-    'DeferredLossLog',
-    'LayerNorm2d',
-    'LayerWiseDecay',
-    'PlainViT',
-    'PrefetchToDevice',
-    'PretrainedViT',
-    'Report',
-    'SaveOnSignal',
-    'SeedEachEpoch',
-    'SeedEachIteration',
-    'SeededIterLoop',
-    'SegmentationPairs',
-    'ShardedModel',
-    'SimpleFeaturePyramid',
-    'SkippingEpochLoop',
-    'StartLine',
-    'StaticDDP',
-    'StopOnNonFinite',
-    'WatchLoader',
-    'load_pretrained',
-    'read_checkpoint',
-]
+# The names, and where they come from: __init__.pyi, which type checkers and editors read too.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+@contextmanager
+def _then_register(mmengine: ModuleType) -> Iterator[None]:
+    yield
+    importlib.import_module('backbones.registration')
+
+
+accept_mmcv()
+if 'mmengine' in sys.modules:
+    importlib.import_module('backbones.registration')
+else:
+    # Every way into OpenMMLab leads through mmengine, and none of its packages asks for compiled operators before.
+    on_import('mmengine', _then_register)

@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from backbones.pyramid import LayerNorm2d
@@ -135,46 +132,34 @@ def find_backbone(model: nn.Module) -> Any:
     return found[0]
 
 
-@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerWiseDecay(DefaultOptimWrapperConstructor):
-    """Optimizer-wrapper constructor: ``constructor='LayerWiseDecay', paramwise_cfg=dict(decay_rate=0.75)``.
+def param_groups(model: nn.Module, rule: DecayRule) -> list[dict[str, Any]]:
+    """Groups of a model's trainable parameters for any optimizer of torch's.
 
-    Parameters with the same learning rate and weight decay share a group, so that fused optimizers stay fast; frozen
-    ones are left out. The groups are logged once. The first group has the full learning rate, which is therefore
-    what logs show. Schedulers keep the ratios only if they multiply: give cosine schedules ``eta_min=0`` or
-    ``eta_min_ratio``, never another ``eta_min``, which mmengine takes as an absolute floor for every group.
+    Parameters with the same learning rate and weight decay share a group, so that fused optimizers stay fast. The
+    first group has the full learning rate.
+
+    Example:
+        ``torch.optim.AdamW(param_groups(model, DecayRule(lr=1e-4, weight_decay=0.1, decay_rate=0.7)), fused=True)``
 
     Args:
-        optim_wrapper_cfg: mmengine's, with ``lr`` and ``weight_decay`` in ``optimizer``.
-        paramwise_cfg: ``decay_rate`` and, optionally, ``preset`` (a key of `PRESETS`, default 'mae').
+        model: see `decay_table`.
+        rule: the recipe.
 
     Raises:
-        ValueError: a key or value in them is missing, unknown or out of range.
+        ValueError: see `decay_table`.
     """
+    return [group for group, _ in grouped(model, rule)]
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        unknown = self.paramwise_cfg.keys() - {'decay_rate', 'preset'}
-        if unknown or 'decay_rate' not in self.paramwise_cfg:
-            raise ValueError(
-                f'paramwise_cfg of LayerWiseDecay takes decay_rate and preset, not {dict(self.paramwise_cfg)}'
-            )
-        if self.base_lr is None or self.base_wd is None:
-            raise ValueError(f'LayerWiseDecay needs lr and weight_decay in optimizer={dict(self.optimizer_cfg)}')
-        self.rule = DecayRule(self.base_lr, self.base_wd, **self.paramwise_cfg)
 
-    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
-        """Append the groups of ``module`` to ``params``; mmengine calls it once, with the whole model."""
-        groups: dict[tuple[float, float], dict[str, Any]] = {}
-        members: dict[tuple[float, float], list[Row]] = {}
-        for row, parameter in _rows(module, self.rule):
-            key = (row.lr, row.weight_decay)
-            group = groups.setdefault(key, dict(params=[], lr=row.lr, weight_decay=row.weight_decay))
-            group['params'].append(parameter)
-            members.setdefault(key, []).append(row)
-        order = sorted(groups, reverse=True)
-        params.extend(groups[key] for key in order)
-        print_log(_describe(self.rule, [members[key] for key in order]), logger='current')
+def grouped(model: nn.Module, rule: DecayRule) -> list[tuple[dict[str, Any], list[Row]]]:
+    """`param_groups`, each with the settings of its parameters."""
+    groups: dict[tuple[float, float], tuple[dict[str, Any], list[Row]]] = {}
+    for row, parameter in _rows(model, rule):
+        empty = dict(params=[], lr=row.lr, weight_decay=row.weight_decay), []
+        group, rows = groups.setdefault((row.lr, row.weight_decay), empty)
+        group['params'].append(parameter)
+        rows.append(row)
+    return [groups[key] for key in sorted(groups, reverse=True)]
 
 
 def _rows(model: nn.Module, rule: DecayRule) -> Iterator[tuple[Row, nn.Parameter]]:
@@ -207,7 +192,8 @@ def _plain(name: str) -> str:
     return name
 
 
-def _describe(rule: DecayRule, groups: list[list[Row]]) -> str:
+def describe(rule: DecayRule, groups: list[list[Row]]) -> str:
+    """The groups as a table."""
     lines = [
         f'LayerWiseDecay: rate {rule.decay_rate}, preset {rule.preset}, {len(groups)} groups',
         f'{"depth":>7} {"lr":>10} {"decay":>7} {"tensors":>7}  first',

@@ -6,15 +6,12 @@ Letters: B batch, D width, H, W grid of the ViT.
 from collections.abc import Callable, Sequence
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 # What mmcv hands to a norm whose config names no eps.
 MMCV_EPS = 1e-5
 
 
-@MODELS.register_module('LN2d')
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of a map, with eps 1e-6 as in ViTDet; usable as ``norm_cfg=dict(type='LN2d')``.
 
@@ -45,8 +42,7 @@ def upsample(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(in_channels, out_channels, 2, 2)
 
 
-@MODELS.register_module()
-class DeconvPyramid(BaseModule):
+class DeconvPyramid(nn.Module):
     """Bring stride-16 maps to several strides, as Li et al. (arXiv 2111.11429), MAE and BEiT do.
 
     x4 is deconv-norm-GELU-deconv, x2 a deconv, x1 the identity, x1/2 a max pool. All maps keep their width.
@@ -55,7 +51,6 @@ class DeconvPyramid(BaseModule):
         in_channels: width D of the maps.
         scales: one of 4, 2, 1, 0.5 per map wanted, in the order wanted.
         norm: norm inside the x4 branch: 'gn' (32 groups), 'bn', 'syncbn' or 'ln'.
-        init_cfg: mmengine initialisation.
 
     Raises:
         ValueError: an unknown scale or norm.
@@ -66,9 +61,8 @@ class DeconvPyramid(BaseModule):
         in_channels: int,
         scales: Sequence[float] = (4, 2, 1, 0.5),
         norm: str = 'gn',
-        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         if norm not in NORMS:
             raise ValueError(f'norm={norm!r} is unknown: use one of {", ".join(NORMS)}')
         self.branches = nn.ModuleList(self._branch(scale, in_channels, norm) for scale in scales)
@@ -111,8 +105,7 @@ class DeconvPyramid(BaseModule):
         return tuple(branch(each) for branch, each in zip(self.branches, maps, strict=True))
 
 
-@MODELS.register_module()
-class SimpleFeaturePyramid(BaseModule):
+class SimpleFeaturePyramid(nn.Module):
     """The pyramid of ViTDet (arXiv 2203.16527): four strides from the last map, without a top-down path.
 
     Each level ends in conv1x1-LN-conv3x3-LN without bias or activation; a last level p6 is p5 subsampled by 2.
@@ -120,11 +113,10 @@ class SimpleFeaturePyramid(BaseModule):
     Args:
         in_channels: width D of the map.
         out_channels: channels of every level.
-        init_cfg: mmengine initialisation.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256, init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, in_channels: int, out_channels: int = 256) -> None:
+        super().__init__()
         half, quarter = in_channels // 2, in_channels // 4
         to_stride_4 = [upsample(in_channels, half), LayerNorm2d(half), nn.GELU(), upsample(half, quarter)]
         rescale: list[tuple[list[nn.Module], int]] = [

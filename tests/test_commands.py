@@ -14,9 +14,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from backbones.console.places import find_config
 from backbones.engine.launch.commands import RUNNER_KEYS, UsageError, open_config
 from backbones.engine.launch.options import read_pair
-from backbones.engine.launch.places import find_config
 from backbones.engine.launch.weights import find_backbones, pretrained_entry
 from downstream.cli import train
 from downstream.cli.main import COMMANDS as ENTRIES

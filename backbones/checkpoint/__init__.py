@@ -1,1 +1,13 @@
 """The one door for weights: files of any dialect -> a PlainViT, with a report; it never runs code."""
+
+from backbones.checkpoint.load import Report, check_pretrained, load_pretrained, read_checkpoint
+from backbones.checkpoint.write import inspect_checkpoint, write_encoder
+
+__all__ = [
+    'Report',
+    'check_pretrained',
+    'inspect_checkpoint',
+    'load_pretrained',
+    'read_checkpoint',
+    'write_encoder',
+]

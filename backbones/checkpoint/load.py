@@ -4,11 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
-from mmengine.model import update_init_info
-from mmengine.registry import WEIGHT_INITIALIZERS
-from torch import nn
-
 from backbones.checkpoint.beit import options_of
 from backbones.checkpoint.kernel import Channels
 from backbones.checkpoint.match import match
@@ -16,9 +11,18 @@ from backbones.checkpoint.options import architecture
 from backbones.checkpoint.read import read_checkpoint
 from backbones.checkpoint.recognise import EncoderFile, recognise
 from backbones.checkpoint.report import Report
+from backbones.logs import say
 from backbones.vit import PlainViT
 
-__all__ = ['PretrainedViT', 'Report', 'check_pretrained', 'load_encoder', 'load_pretrained', 'match', 'read_checkpoint']
+__all__ = [
+    'Report',
+    'check_pretrained',
+    'load_encoder',
+    'load_pretrained',
+    'match',
+    'open_encoder',
+    'read_checkpoint',
+]
 
 
 def load_pretrained(
@@ -60,7 +64,7 @@ def load_pretrained(
         ValueError: the file cannot be read, nothing or only a part of it fits, or an argument does not fit the model
             or the file.
     """
-    return load_encoder(vit, _open(path, key, prefix), allow_missing=allow_missing, channels=channels)
+    return load_encoder(vit, open_encoder(path, key, prefix), allow_missing=allow_missing, channels=channels)
 
 
 def check_pretrained(
@@ -78,7 +82,7 @@ def check_pretrained(
         FileNotFoundError: there is no such file.
         ValueError: `load_pretrained` would refuse.
     """
-    file = _open(path, key, prefix)
+    file = open_encoder(path, key, prefix)
     report, _ = match(vit, file, allow_missing, channels)
     if not report.complete:
         raise ValueError(_refusal(vit, file, report))
@@ -105,53 +109,20 @@ def load_encoder(
         raise ValueError(_refusal(vit, file, report))
     for name, value in values.items():
         own[name].copy_(value)
-    print_log(f'weights loaded\n{report}', logger='current')
+    say(f'weights loaded\n{report}')
     return report
 
 
-def _open(path: str | Path | dict[str, Any], key: str | None, prefix: str | None) -> EncoderFile:
+def open_encoder(path: str | Path | dict[str, Any], key: str | None = None, prefix: str | None = None) -> EncoderFile:
+    """Read a file, or the content of one, and take the encoder out of it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read or is of no known format.
+    """
     if isinstance(path, dict):
         return recognise(path, f'dict of {len(path)} entries', key, prefix)
     return recognise(read_checkpoint(path), str(path), key, prefix)
-
-
-@WEIGHT_INITIALIZERS.register_module()
-class PretrainedViT:
-    """mmengine initialiser: ``init_cfg=dict(type='PretrainedViT', checkpoint='mae_pretrain_vit_base.pth')``.
-
-    Args:
-        checkpoint: see `load_pretrained`.
-        allow_missing: see `load_pretrained`.
-        channels: see `load_pretrained`.
-        key: see `load_pretrained`.
-        prefix: see `load_pretrained`.
-    """
-
-    def __init__(
-        self,
-        checkpoint: str,
-        allow_missing: Sequence[str] = (),
-        channels: Channels = None,
-        key: str | None = None,
-        prefix: str | None = None,
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.options: dict[str, Any] = dict(allow_missing=allow_missing, channels=channels, key=key, prefix=prefix)
-
-    def __call__(self, module: nn.Module) -> None:
-        """Load into ``module``.
-
-        Raises:
-            ValueError: ``module`` is no PlainViT, or `load_pretrained` refuses the file.
-        """
-        if not isinstance(module, PlainViT):
-            raise ValueError(
-                f'PretrainedViT fills a PlainViT, not a {type(module).__name__}: put the init_cfg on the backbone'
-            )
-        load_pretrained(module, self.checkpoint, **self.options)
-        # mmengine keeps this only while it initialises a whole model.
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=f'PretrainedViT: load from {self.checkpoint}')
 
 
 def _refusal(vit: PlainViT, file: EncoderFile, report: Report) -> str:

@@ -1,6 +1,7 @@
 """What a file tells of its model beyond shapes: heads, activation, epsilon; by its config, arguments or neighbours."""
 
 import argparse
+import importlib
 import json
 import re
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -126,13 +126,18 @@ def _architectures(content: dict[str, Any], source: str, beside: dict[str, Any])
     found = [hub and hub.group(1), content.get('arch'), told.get('model'), told.get('arch'), beside.get('architecture')]
     # What follows a dot names the weights.
     names = [name.split('.')[0] for name in found if isinstance(name, str)]
-    return [name for name in names if timm.is_model(name)]
+    return [name for name in names if _timm().is_model(name)]
+
+
+def _timm() -> Any:
+    # It takes seconds to import, and only files that name a model ask it.
+    return importlib.import_module('timm')
 
 
 def _by_timm(name: str, width: int, depth: int) -> Told:
     """A model that timm knows by name, built without memory."""
     with torch.device('meta'):
-        model = timm.create_model(name, pretrained=False)
+        model = _timm().create_model(name, pretrained=False)
     blocks = getattr(model, 'blocks', None)
     if getattr(model, 'embed_dim', None) != width or not isinstance(blocks, nn.Sequential) or len(blocks) != depth:
         return NOTHING_TOLD

@@ -1,4 +1,4 @@
-"""Evaluation under bfloat16 autocast, on CPU or GPU: networks in bf16, predictions decoded and scored in float32.
+"""Training and evaluation under bfloat16 autocast, on CPU or GPU; predictions are decoded and scored in float32.
 
 A bfloat16 has 8 bits: near 500 pixels its steps are 2 wide (boxes, and sides of the image to which they are cut), and
 scores of thousands of detections fall on a few hundred values.
@@ -11,14 +11,45 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.registry import LOOPS
+from mmengine.optim import OptimWrapper
+from mmengine.registry import LOOPS, OPTIM_WRAPPERS
 from mmengine.runner import TestLoop, ValLoop
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.openmmlab.repairs.mmengine.precision import full_precision
+from backbones.openmmlab.repairs.mmengine.sharded import whole
 
 # What OpenMMLab's heads call to turn their outputs into predictions.
 DECODE = 'predict_by_feat'
+
+
+@OPTIM_WRAPPERS.register_module()
+class BF16OptimWrapper(OptimWrapper):
+    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling.
+
+    Attributes:
+        defers_norm: leave the norm of clipped gradients in ``grad_norm``, for
+            `backbones.engine.loss_log.DeferredLossLog`, instead of waiting for the device to log it.
+        grad_norm: the last one.
+    """
+
+    defers_norm = False
+    grad_norm: Tensor | None = None
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast, and without gradient synchronisation while accumulating."""
+        with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
+            yield
+
+    def _clip_grad(self) -> None:
+        if not self.defers_norm:
+            super()._clip_grad()
+            return
+        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
+        if parameters:
+            # The log stacks it with other tensors; that of a sharded model is a sum of which each process has a part.
+            self.grad_norm = whole(self.clip_func(parameters, **self.clip_grad_kwargs))
 
 
 def cast(step: Callable[..., Any], device: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from backbones.openmmlab.repairs.mmengine.precision import BF16OptimWrapper
+from backbones.engine.bf16 import BF16OptimWrapper
 
 # Iterations whose losses wait at most, for a runner that never logs.
 MOST_WAITING = 1000

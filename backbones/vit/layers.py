@@ -5,7 +5,6 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W tokens, N any toke
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from backbones.vit.attention import WAYS, attend, choose_way
@@ -69,6 +68,25 @@ def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
 
 
+class DropPath(nn.Module):
+    """Drop the residual branch of some samples while training, and scale up the rest (arXiv 1603.09382).
+
+    Args:
+        rate: probability of a sample.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Map (B, ...) to (B, ...)."""
+        if self.rate == 0 or not self.training:
+            return branch
+        kept = branch.new_empty((branch.shape[0],) + (1,) * (branch.ndim - 1)).bernoulli_(1 - self.rate)
+        return branch * kept.div_(1 - self.rate)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention by PyTorch's fused kernel, or by `backbones.vit.attention` with decomposed positions.
 
@@ -80,10 +98,11 @@ class Attention(nn.Module):
         num_heads: heads; D must be a multiple of it.
         rel_pos_grid: (H, W) behind the decomposed relative-position tables (zero-initialised); None for none.
         table_grid: (H, W) behind BEiT's relative-position table (zero-initialised), class token included; or None.
-        way: how decomposed relative positions come in: one of `backbones.vit.attention.WAYS`, all exact, or 'auto'.
+        attention: how decomposed relative positions come in: one of `backbones.vit.attention.WAYS`, all exact, or
+            'auto'.
 
     Raises:
-        ValueError: ``dim`` is not a multiple of ``num_heads``, or an unknown ``way``.
+        ValueError: ``dim`` is not a multiple of ``num_heads``, or an unknown ``attention``.
     """
 
     def __init__(
@@ -92,14 +111,14 @@ class Attention(nn.Module):
         num_heads: int,
         rel_pos_grid: tuple[int, int] | None = None,
         table_grid: tuple[int, int] | None = None,
-        way: str = 'auto',
+        attention: str = 'auto',
     ) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f'width {dim} cannot be split over {num_heads} heads: use a divisor of {dim}')
-        if way not in ('auto', *WAYS):
-            raise ValueError(f"attention={way!r} is unknown: use 'auto', {', '.join(map(repr, WAYS))}")
-        self.way = way
+        if attention not in ('auto', *WAYS):
+            raise ValueError(f"attention={attention!r} is unknown: use 'auto', {', '.join(map(repr, WAYS))}")
+        self.attention = attention
         self.num_heads = num_heads
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
@@ -158,8 +177,8 @@ class Attention(nn.Module):
         return query, *pairs.permute(2, 0, 3, 1, 4).unbind(0)
 
     def _way(self, query: Tensor, grid: tuple[int, int]) -> str:
-        if self.way != 'auto':
-            return self.way
+        if self.attention != 'auto':
+            return self.attention
         if is_exporting():
             # Written out in PyTorch's own operators; the rule's comparisons would tie it to the sizes.
             return 'bias' if is_open(*grid) else choose_way('', query.shape[-1], grid)
@@ -191,7 +210,7 @@ class Block(nn.Module):
         rel_pos_grid: see `Attention`; for a windowed block (M, M).
         table_grid: see `Attention`.
         layer_scale: initial factor of each channel of both branches (arXiv 2103.17239); None for none.
-        way: see `Attention`.
+        attention: see `Attention`.
 
     Raises:
         ValueError: ``layer_scale`` is not above zero.
@@ -210,14 +229,14 @@ class Block(nn.Module):
         rel_pos_grid: tuple[int, int] | None = None,
         table_grid: tuple[int, int] | None = None,
         layer_scale: float | None = None,
-        way: str = 'auto',
+        attention: str = 'auto',
     ) -> None:
         super().__init__()
         if layer_scale is not None and layer_scale <= 0:
             raise ValueError(f'layer_scale={layer_scale} would silence the branches: use None for no layer scale')
         self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attn = Attention(dim, num_heads, rel_pos_grid, table_grid, way)
+        self.attn = Attention(dim, num_heads, rel_pos_grid, table_grid, attention)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)

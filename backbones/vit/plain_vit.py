@@ -5,10 +5,10 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens 
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,8 +21,7 @@ from backbones.vit.variants import VARIANTS, Size, block_index, patch_grid, vari
 __all__ = ['VARIANTS', 'PlainViT']
 
 
-@MODELS.register_module()
-class PlainViT(BaseModule):
+class PlainViT(nn.Module):
     """Vision Transformer whose parameters carry MAE's and timm's names.
 
     Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
@@ -56,7 +55,6 @@ class PlainViT(BaseModule):
             `backbones.vit.attention.choose_way`.
         window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, plus a stretched
             ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows of 14.
-        init_cfg: mmengine initialisation, usually ``dict(type='PretrainedViT', checkpoint=...)``.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -81,9 +79,8 @@ class PlainViT(BaseModule):
         act_checkpoint: bool = False,
         attention: str = 'auto',
         window_abs_pos: bool = False,
-        init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__()
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
         check_positions(rel_pos, window_size, use_abs_pos, window_abs_pos)
         if not 0 <= drop_path_rate < 1:
@@ -110,6 +107,25 @@ class PlainViT(BaseModule):
         self.reset_parameters()
         self._freeze()
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path | dict[str, Any], **options: Any) -> 'PlainViT':
+        """Build the model that a checkpoint is of, with its weights.
+
+        Width, depth, heads, patch, channels and positions are the file's.
+
+        Args:
+            path: see `backbones.checkpoint.load_pretrained`.
+            options: further arguments of the model, such as ``out_indices``; they win over what the file tells.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it cannot be read, or does not fit the options.
+        """
+        # The checkpoint room is built on this one; only whoever calls this needs it.
+        from backbones.checkpoint.build import build_pretrained
+
+        return build_pretrained(cls, path, options)
+
     def _add_positions(self, use_abs_pos: bool, shared_table: bool) -> None:
         if self.num_prefix_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
@@ -120,14 +136,14 @@ class PlainViT(BaseModule):
             self.global_pos_embed = nn.Parameter(torch.zeros(1, self.pos_grid[0] * self.pos_grid[1], self.embed_dim))
         self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if shared_table else None
 
-    def _block(self, window: int, drop_path: float, rel_pos: str | None, scale: float | None, way: str) -> Block:
+    def _block(self, window: int, drop_path: float, rel_pos: str | None, scale: float | None, attention: str) -> Block:
         return Block(
             self.embed_dim,
             self.num_heads,
             drop_path=drop_path,
             window_size=window,
             layer_scale=scale,
-            way=way,
+            attention=attention,
             **table_grids(rel_pos, window, self.rel_pos_grid),
         )
 

@@ -12,7 +12,6 @@ from weakref import WeakSet
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.interpolate import make_interp_spline
 from torch import Tensor, nn
 
 from backbones.vit.exporting import is_open, same_grid
@@ -219,6 +218,9 @@ def spline_matrix(old: int, new: int) -> np.ndarray:
         return np.eye(knots) if old == new else np.ones((2 * new - 1, 1))
     places = geometric_places(old - 1, new - 1)
     wanted = np.clip(np.arange(1.0 - new, new), places[0], places[-1])
+    # Only tables that change their grid need it, and it takes a second to import.
+    from scipy.interpolate import make_interp_spline
+
     return make_interp_spline(places, np.eye(knots), k=min(3, knots - 1))(wanted)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from backbones.layer_decay import LayerWiseDecay
+from backbones.engine.layer_decay import LayerWiseDecay
 from backbones.vit import PlainViT
 from downstream.benches.claims import Bench, Claim, Finding
 from downstream.benches.measure import alternate, check_equal, ratio, summary

@@ -95,8 +95,8 @@ def attend_as_on_gpu(vit: PlainViT) -> None:
     """Let the blocks that choose how to attend choose what they would on a GPU."""
     for block in vit.blocks:
         grid = (block.window_size, block.window_size) if block.window_size else vit.rel_pos_grid
-        if block.attn.way == 'auto':
-            block.attn.way = choose_way('cuda', vit.embed_dim // vit.num_heads, grid)
+        if block.attn.attention == 'auto':
+            block.attn.attention = choose_way('cuda', vit.embed_dim // vit.num_heads, grid)
 
 
 def build(cfg: Config, act_checkpoint: bool) -> nn.Module:

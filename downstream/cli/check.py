@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from backbones.console.errors import Parser
 from backbones.data.pointing.places import PARTS
-from backbones.engine.launch.errors import Parser
 from backbones.engine.launch.keys import named_keys
 from downstream.cli.train import add_arguments, prepare, read_arguments
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import shtab
 
-from backbones.engine.launch.errors import Parser
-from backbones.engine.launch.places import config_files
+from backbones.console.errors import Parser
+from backbones.console.places import config_files
 
 # Arguments that name a config, by their name in the parser.
 CONFIG = 'config'

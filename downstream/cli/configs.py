@@ -9,8 +9,8 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbones.engine.launch.errors import Parser
-from backbones.engine.launch.places import HOME, config_files
+from backbones.console.errors import Parser
+from backbones.console.places import HOME, config_files
 
 
 def build_parser() -> Parser:

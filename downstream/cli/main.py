@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import backbones  # noqa: F401  (spawned workers import this file, and need OpenMMLab made ready)
-from backbones.engine.launch.errors import exit_code, near
+from backbones.console.errors import exit_code, near
 
 NAME = 'dense-mae'
 

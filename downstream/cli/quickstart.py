@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from backbones.engine.launch.errors import Parser, command, seed
+from backbones.console.errors import Parser, command, seed
 from downstream.report.quickstart import ARMS, SCENES_SHOWN, Results, write_report
 from downstream.study.methods import MAE, METHODS, Method
 from downstream.study.steps import Command, Steps, command_line

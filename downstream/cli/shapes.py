@@ -15,7 +15,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbones.engine.launch.errors import Parser, above_zero, command, seed
+from backbones.console.errors import Parser, above_zero, command, seed
 from downstream.shapes.layouts import write_labelled, write_unlabelled
 
 SMALLEST = 32  # pixels; smaller scenes have no room for textures

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.engine.launch.errors import Parser, command, seed
+from backbones.console.errors import Parser, command, seed
 from downstream.report.curves import read_scalars
 from downstream.report.sweep import Row, draw_sweep, write_table
 from downstream.study.steps import Command, Steps, command_line

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbones.engine.launch.places import HOME
+from backbones.console.places import HOME
 
 SHOW_EVERY = 20.0  # seconds between two lines of progress
 STAMP = re.compile(r'^\S+ \S+ - mmengine - INFO - ')

@@ -6,7 +6,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from backbones.layer_decay import LayerWiseDecay
+from backbones.engine.layer_decay import LayerWiseDecay
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

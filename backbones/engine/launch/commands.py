@@ -10,9 +10,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from backbones.console.errors import Parser, UsageError, above_zero, command, one_line, seed
 from backbones.data.pointing.datasets import inner_datasets
 from backbones.engine.launch.config import RUNNER_KEYS, open_config, read_config, require_keys, unknown_keys
-from backbones.engine.launch.errors import Parser, UsageError, above_zero, command, one_line, seed
 from backbones.engine.launch.keys import named_keys
 from backbones.engine.launch.options import OptionsAction
 from backbones.engine.launch.weights import RANDOM, set_pretrained

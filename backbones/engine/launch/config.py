@@ -9,10 +9,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from backbones.engine.launch.errors import UsageError, one_line
+from backbones.console.errors import UsageError, one_line
+from backbones.console.places import find_config
 from backbones.engine.launch.keys import name_classes
 from backbones.engine.launch.options import apply_options, slip_of
-from backbones.engine.launch.places import find_config
 
 # Read by mmengine beside the arguments of its Runner.
 EXTRA_KEYS = {

@@ -11,7 +11,7 @@ import mmengine.registry
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 
 UNEXPECTED = re.compile(r"(\w+?)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
 UNREGISTERED = re.compile(r'([\w.]+) is not in the (\S+?)::(.+?) registry')

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.literal import read_value
 
 # From here on two names are so much alike that the new one is a slip of the pen: strid, stride; intervall, interval.

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 
 LEVELS = ('DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL', 'NOTSET')
 

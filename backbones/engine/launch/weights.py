@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 
 from backbones.checkpoint.load import check_pretrained
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.vit import PlainViT
 
 RANDOM = 'random'

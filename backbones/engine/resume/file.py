@@ -14,7 +14,7 @@ from torch import nn
 
 from backbones.checkpoint.config_text import read_model_config
 from backbones.checkpoint.read import read_checkpoint
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.resume.schedule import plain
 
 POINTER = 'last_checkpoint'

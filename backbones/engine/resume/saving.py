@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import distributed
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.resume.file import POINTER
 
 

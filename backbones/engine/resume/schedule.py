@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 
 # What moves while a scheduler steps; the rest of its state is the schedule itself.
 MOVING = ('last_step', '_global_step', '_last_value', 'verbose')

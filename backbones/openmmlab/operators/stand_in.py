@@ -1,83 +1,33 @@
 """The module put in place of ``mmcv._ext``, the compiled operators that mmcv-lite does not have."""
 
+import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, NoReturn
-
-import torch
-
-from backbones.openmmlab.operators import (
-    boxes,
-    carafe,
-    deform_conv,
-    focal_loss,
-    ms_deform_attn,
-    nms,
-    psa_mask,
-    roi_align,
-)
 
 NAME = 'mmcv._ext'
 
 
-def get_compiler_version() -> str:
-    """Shown by ``mmcv.utils.collect_env``."""
-    return 'not compiled: operators of torchvision and torch'
-
-
-def get_compiling_cuda_version() -> str:
-    """Shown by ``mmcv.utils.collect_env``."""
-    return torch.version.cuda or 'not available'
-
-
-OPERATORS: dict[str, Callable] = {
-    f.__name__: f
-    for f in (
-        get_compiler_version,
-        get_compiling_cuda_version,
-        nms.nms,
-        nms.nms_match,
-        nms.softnms,
-        boxes.bbox_overlaps,
-        roi_align.roi_align_forward,
-        roi_align.roi_align_backward,
-        focal_loss.sigmoid_focal_loss_forward,
-        focal_loss.sigmoid_focal_loss_backward,
-        focal_loss.softmax_focal_loss_forward,
-        focal_loss.softmax_focal_loss_backward,
-        deform_conv.deform_conv_forward,
-        deform_conv.deform_conv_backward_input,
-        deform_conv.deform_conv_backward_parameters,
-        deform_conv.modulated_deform_conv_forward,
-        deform_conv.modulated_deform_conv_backward,
-        psa_mask.psamask_forward,
-        psa_mask.psamask_backward,
-        carafe.carafe_forward,
-        carafe.carafe_backward,
-        carafe.carafe_naive_forward,
-        carafe.carafe_naive_backward,
-        ms_deform_attn.ms_deform_attn_forward,
-        ms_deform_attn.ms_deform_attn_backward,
-    )
-}
-
-
 class StandIn(ModuleType):
-    """Has every operator mmcv may ask for while it is imported; those not served raise when called."""
+    """Has every operator mmcv may ask for while it is imported; those not served raise when called.
+
+    The operators, and torchvision under them, are imported when the first one is asked for.
+    """
 
     def __init__(self) -> None:
         super().__init__(NAME, 'Operators of mmcv on torchvision and torch.')
         # No loader: whoever asks whether a compiled mmcv is there gets the true answer.
         self.__spec__ = ModuleSpec(NAME, loader=None)
-        self.__dict__.update(OPERATORS)
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith('__'):
             raise AttributeError(name)
-        return missing(name)
+        served = importlib.import_module('backbones.openmmlab.operators.served').OPERATORS
+        self.__dict__.update(served)
+        return served[name] if name in served else missing(name)
 
 
 def missing(name: str) -> Callable[..., NoReturn]:
@@ -105,7 +55,15 @@ def install() -> bool:
     """
     if isinstance(sys.modules.get(NAME), StandIn):
         return True
-    if NAME in sys.modules or importlib.util.find_spec(NAME) is not None:
+    if NAME in sys.modules or _is_compiled():
         return False
     sys.modules[NAME] = StandIn()
     return True
+
+
+def _is_compiled() -> bool:
+    """Whether mmcv has operators of its own; mmcv is not imported for it."""
+    package = importlib.util.find_spec('mmcv')
+    if package is None:
+        raise ModuleNotFoundError("No module named 'mmcv'", name='mmcv')
+    return PathFinder.find_spec(NAME, package.submodule_search_locations) is not None

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from backbones.openmmlab.import_hooks import on_import
+from backbones.import_hooks import on_import
 
 
 def rebind(original: Callable[..., Any], replacement: Callable[..., Any]) -> None:

@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 
-from backbones.openmmlab.repairs.mmcv import repair_version_check
+from backbones.openmmlab.mmcv_version import repair_version_check
 from backbones.openmmlab.repairs.mmengine.checkpoints import (
     repair_resumed_histories,
     repair_saved_objects,

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from backbones.checkpoint.load import PretrainedViT, load_pretrained
+from backbones import PretrainedViT
+from backbones.checkpoint import load_pretrained
 from backbones.checkpoint.states import choose, find_states
 from tests.backbones.checkpoint.test_load import assert_equal, refused, toy, weights
 

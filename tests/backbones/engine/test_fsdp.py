@@ -10,8 +10,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from backbones import PlainViT, ShardedModel
+from backbones.engine.bf16 import BF16OptimWrapper
 from backbones.engine.fsdp import check_torch, hollow_copy
-from backbones.openmmlab.repairs.mmengine.precision import BF16OptimWrapper
 from backbones.openmmlab.repairs.mmengine.sharded import gathered, is_sharded
 from tests.helpers import randomise
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from backbones.engine.launch.errors import exit_code
+from backbones.console.errors import exit_code
 from downstream.cli.test import main as evaluate
 from downstream.cli.train import main as train_main
 from tests.conftest import ROOT

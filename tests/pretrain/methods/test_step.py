@@ -7,7 +7,7 @@ from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from backbones.openmmlab.repairs.mmengine.precision import BF16OptimWrapper
+from backbones.engine.bf16 import BF16OptimWrapper
 from pretrain.methods.denoise import DenoisingAutoencoder
 from pretrain.methods.mae import MaskedAutoencoder
 from pretrain.methods.simmim import SimMIM

@@ -1,54 +1,21 @@
-"""Reduced precision: bfloat16 training on any device, coordinates and predictions kept in float32."""
+"""Reduced precision: coordinates and predictions kept in float32, mmengine's own wrapper on CPUs too."""
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mmengine.optim.optimizer.amp_optimizer_wrapper as amp
 import torch
 from mmengine.device import get_device
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from backbones.openmmlab.repairs.mmengine.sharded import whole
 from backbones.openmmlab.repairs.rebind import when_imported
 
 REDUCED = (torch.bfloat16, torch.float16)
 ROI_EXTRACTOR = 'mmdet.models.roi_heads.roi_extractors.single_level_roi_extractor.SingleRoIExtractor'
-
-
-@OPTIM_WRAPPERS.register_module()
-class BF16OptimWrapper(OptimWrapper):
-    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling.
-
-    Attributes:
-        defers_norm: leave the norm of clipped gradients in ``grad_norm``, for
-            `backbones.engine.loss_log.DeferredLossLog`, instead of waiting for the device to log it.
-        grad_norm: the last one.
-    """
-
-    defers_norm = False
-    grad_norm: Tensor | None = None
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run the forward pass under autocast, and without gradient synchronisation while accumulating."""
-        with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
-            yield
-
-    def _clip_grad(self) -> None:
-        if not self.defers_norm:
-            super()._clip_grad()
-            return
-        parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
-        if parameters:
-            # The log stacks it with other tensors; that of a sharded model is a sum of which each process has a part.
-            self.grad_norm = whole(self.clip_func(parameters, **self.clip_grad_kwargs))
 
 
 def _without_accelerator() -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from mmengine.utils import get_installed_path
 
+from backbones.console.errors import UsageError
 from backbones.engine.launch.config import open_config, read_config, require_keys
-from backbones.engine.launch.errors import UsageError
 from tests.conftest import ROOT
 
 MAE = ROOT / 'pretrain/configs/mae_tiny.py'

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.keys import named_keys
 
 CONFIG = dict(

@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import Config
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.options import OptionsAction, apply_options
 
 CONFIG = dict(

@@ -5,7 +5,7 @@ import math
 import pytest
 from mmengine.config import Config
 
-from backbones.engine.launch.errors import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.values import check_values
 from downstream.cli.train import parse_args, prepare
 from tests.conftest import ROOT

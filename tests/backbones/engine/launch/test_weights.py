@@ -7,8 +7,8 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 
 from backbones import PlainViT
+from backbones.console.errors import UsageError
 from backbones.engine.launch.config import read_config
-from backbones.engine.launch.errors import UsageError
 from backbones.engine.launch.weights import find_backbones, pretrained_entry, set_pretrained
 from tests.conftest import ROOT
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.utils.dl_utils.misc import mmcv_full_available
 
 from backbones.openmmlab import pairing, prepare
-from backbones.openmmlab.operators import stand_in
+from backbones.openmmlab.operators.served import OPERATORS
 from tests.backbones.openmmlab.subprocesses import python
 
 
@@ -65,7 +65,7 @@ def asked_for():
 def test_stand_in__serves_the_listed_operators_and_names_the_others():
     module = importlib.import_module('mmcv._ext')
     names = set(asked_for())
-    served = set(stand_in.OPERATORS)
+    served = set(OPERATORS)
     assert served <= names
     # What the detectors and segmentors of our configs call.
     assert served >= {'nms', 'roi_align_forward', 'roi_align_backward', 'bbox_overlaps', 'sigmoid_focal_loss_forward'}
@@ -135,7 +135,7 @@ def fake_torchvision(folder, body):
 )
 def test_pairing__torchvision_for_another_torch(tmp_path, body, reason):
     fake_torchvision(tmp_path, body)
-    result = python('import backbones', tmp_path)
+    result = python('import backbones, mmengine', tmp_path)
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith('ImportError: torchvision 0.1.2+cpu does not work with torch ' + torch.__version__), last
     assert reason in last

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from backbones.openmmlab import import_hooks
+from backbones import import_hooks
 from backbones.openmmlab.repairs.rebind import rebind, when_imported
 
 

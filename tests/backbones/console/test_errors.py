@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger
 
-from backbones.engine.launch.errors import Parser, UsageError, command, exit_code, one_line
+from backbones.console.errors import Parser, UsageError, command, exit_code, one_line
 
 WORKER = """Caught KeyError in DataLoader worker process 0.
 Original Traceback (most recent call last):

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from backbones.engine.launch.errors import UsageError, near
+from backbones.console.errors import UsageError, near
 
-HOME = Path(__file__).resolve().parents[3]
+HOME = Path(__file__).resolve().parents[2]
 ROOMS = ('det_configs', 'seg_configs', 'pretrain/configs')
 
 
