@@ -6,6 +6,7 @@ Nothing heavy is imported here: commands that only start others, or only show th
 import argparse
 import difflib
 import functools
+import gc
 import logging
 import re
 import sys
@@ -99,16 +100,23 @@ def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> in
             traceback.print_exception(error)
         print(f'error: {one_line(error)}{_where_traced(error)}', file=sys.stderr)
         return 2
-    _leave_group()
+    leave_group()
     return code
 
 
-def _leave_group() -> None:
-    # Only a command that has loaded it can have made a group.
-    if 'torch.distributed' in sys.modules:
-        from backbones.engine.ddp import leave_group
+def leave_group() -> None:
+    """Leave the process group, if there is one, once every process is done: the end of a command that succeeded.
 
-        leave_group()
+    A gloo thread that lets go of its last tensor while Python shuts down aborts the process (PyTorch issue 190489).
+    Its threads end with the group, once nothing holds that. Not for commands that failed: this waits for the others.
+    """
+    # Only a command that has loaded it can have made a group.
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    distributed.barrier()
+    distributed.destroy_process_group()
+    gc.collect()  # runner, hooks and wrapped model refer to each other, and to the group
 
 
 def one_line(error: BaseException) -> str:

@@ -1,10 +1,9 @@
-"""Data parallelism whose graph is the same in every iteration, and how a process takes leave of the others."""
+"""Data parallelism whose graph is the same in every iteration."""
 
-import gc
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch.distributed
+import torch
 from mmengine.dist import all_reduce
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -48,16 +47,3 @@ def any_process(flag: bool) -> bool:
     raised = torch.tensor(float(flag))
     all_reduce(raised, 'max')
     return bool(raised)
-
-
-def leave_group() -> None:
-    """Leave the process group, if there is one, once every process is done: the end of a command that succeeded.
-
-    A gloo thread that lets go of its last tensor while Python shuts down aborts the process (PyTorch issue 190489).
-    Its threads end with the group, once nothing holds that. Not for commands that failed: this waits for the others.
-    """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-    gc.collect()  # runner, hooks and wrapped model refer to each other, and to the group

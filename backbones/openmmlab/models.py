@@ -4,11 +4,11 @@ import copy
 import inspect
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
-from torch import nn
+from torch import Tensor, nn
 
 from backbones import pyramid, vit
 from backbones.checkpoint.kernel import Channels
@@ -17,7 +17,11 @@ from backbones.checkpoint.load import load_pretrained
 MODELS.register_module('LN2d', module=pyramid.LayerNorm2d)
 
 
-class FromConfig:
+# A mixin that type checkers may take for a model; it stands before one.
+Base = BaseModule if TYPE_CHECKING else object
+
+
+class FromConfig(Base):
     """What mmengine's models have beside their own arguments: ``init_cfg``, carried out by ``init_weights()``.
 
     Stands before a module and mmengine's BaseModule. A model that is used before its ``init_cfg`` was carried out, or
@@ -29,16 +33,17 @@ class FromConfig:
         kwargs: of the module.
     """
 
+    _waits: tuple[int, int] | None = None
+
     def __init_subclass__(cls) -> None:
         # mmengine, and our own advice on keys that do not exist, ask a class for its arguments.
         own = inspect.signature(cls.__mro__[2])
         init_cfg = inspect.Parameter('init_cfg', inspect.Parameter.KEYWORD_ONLY, default=None)
-        cls.__signature__ = own.replace(parameters=[*own.parameters.values(), init_cfg])
+        setattr(cls, '__signature__', own.replace(parameters=[*own.parameters.values(), init_cfg]))  # noqa: B010
 
     def __init__(self, *args: Any, init_cfg: dict | list[dict] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.init_cfg = copy.deepcopy(init_cfg)
-        self._waits: tuple[int, int] | None = None
         if wants_weights(init_cfg):
             before = self.register_forward_pre_hook(_warn)
             after = self.register_load_state_dict_post_hook(_settle)
@@ -56,7 +61,7 @@ def wants_weights(init_cfg: dict | list[dict] | None) -> bool:
     return any(entry is not None and entry.get('checkpoint') is not None for entry in entries)
 
 
-def _warn(model: nn.Module, inputs: object) -> None:
+def _warn(model: FromConfig, inputs: object) -> None:
     warnings.warn(
         f'{type(model).__name__} computes with random weights: its init_cfg={model.init_cfg} has not been carried out. '
         'Call init_weights(), as a Runner does, or load weights',
@@ -65,7 +70,7 @@ def _warn(model: nn.Module, inputs: object) -> None:
     _settle(model)
 
 
-def _settle(model: nn.Module, *_: object) -> None:
+def _settle(model: FromConfig, *_: object) -> None:
     if model._waits is not None:
         before, after = model._waits
         model._forward_pre_hooks.pop(before, None)
@@ -76,6 +81,12 @@ def _settle(model: nn.Module, *_: object) -> None:
 @MODELS.register_module()
 class PlainViT(FromConfig, vit.PlainViT, BaseModule):
     __doc__ = vit.PlainViT.__doc__
+
+    def _check_images(self, images: Tensor) -> None:
+        # Pretraining embeds and encodes, and never calls the model as a whole.
+        if self._waits is not None:
+            _warn(self, images)
+        super()._check_images(images)
 
 
 @MODELS.register_module()

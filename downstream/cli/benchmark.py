@@ -94,7 +94,7 @@ def line(row: dict) -> str:
 
 def surroundings() -> dict:
     """Versions and hardware the figures belong to."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

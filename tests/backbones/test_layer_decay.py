@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -14,7 +15,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from backbones.layer_decay import PRESETS, DecayRule, Row, decay_table
+from backbones.layer_decay import PRESETS, DecayRule, Row, decay_table, param_groups
 from backbones.pyramid import LayerNorm2d
 from backbones.vit import PlainViT
 
@@ -100,6 +101,17 @@ def test_layer_wise_decay__every_number_of_a_two_block_model():
         'head.weight': (0.8, 0.1),
         'head.bias': (0.8, 0.0),
     }
+
+
+def test_param_groups__the_same_for_any_optimizer():
+    model = Detector(out_norm=True)
+    expected = settings(build_optim_wrapper(model, optim_cfg()), model)
+    groups = param_groups(model, DecayRule(lr=0.8, weight_decay=0.1, decay_rate=0.5))
+    optimizer = torch.optim.SGD(groups, lr=7.0)
+    assert settings(SimpleNamespace(optimizer=optimizer), model) == expected
+    # One group per pair of rate and decay, the full rate first.
+    pairs = [(group['lr'], group['weight_decay']) for group in groups]
+    assert len(pairs) == len(set(pairs)) == 8 and pairs[0] == (0.8, 0.1)
 
 
 def test_decay_table__rows_in_order():

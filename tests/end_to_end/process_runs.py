@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 import backbones  # noqa: F401
 import pretrain  # noqa: F401
-from backbones.engine.ddp import leave_group
+from backbones.console.errors import leave_group
 from backbones.vit.layers import Mlp
 from pretrain import MaskedAutoencoder
 

@@ -49,7 +49,8 @@ import os
 import torch
 from mmengine.dist import init_dist
 from mmengine.optim import OptimWrapper
-from backbones.engine.ddp import StaticDDP, leave_group
+from backbones.console.errors import leave_group
+from backbones.engine.ddp import StaticDDP
 from tests.backbones.openmmlab.tiny import Model
 
 def gloo():

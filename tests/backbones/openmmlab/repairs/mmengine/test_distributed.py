@@ -15,7 +15,7 @@ from tests.backbones.openmmlab.tiny import Model, build, run_python
 TWO_PROCESSES = """
 import backbones
 import torch
-from backbones.engine.ddp import leave_group
+from backbones.console.errors import leave_group
 from mmengine.dist import all_gather, get_rank
 from tests.backbones.openmmlab.tiny import Model, NumpyScore, build
 
