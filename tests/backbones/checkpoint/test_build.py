@@ -42,11 +42,11 @@ def test_from_pretrained__options_win(tmp_path):
 
 
 def test_from_pretrained__says_what_the_file_does_not_tell(tmp_path):
-    saved(tmp_path / 'vit.pth', img_size=(40, 24))
+    saved(tmp_path / 'vit.pth', img_size=(48, 24))
     with pytest.raises(ValueError, match=r'vit\.pth does not tell img_size, variant: give it to from_pretrained'):
         PlainViT.from_pretrained(tmp_path / 'vit.pth')
-    model = PlainViT.from_pretrained(tmp_path / 'vit.pth', variant=TOY, img_size=(40, 24))
-    assert model.pos_grid == (5, 3)
+    model = PlainViT.from_pretrained(tmp_path / 'vit.pth', variant=TOY, img_size=(48, 24))
+    assert model.pos_grid == (6, 3)
 
 
 def test_from_pretrained__file_that_does_not_fit(tmp_path):

@@ -9,9 +9,8 @@ from backbones.vit.layers import (
     PatchEmbed,
     gather_tokens,
     patches_at,
-    window_partition,
-    window_unpartition,
 )
+from backbones.vit.windows import window_partition, window_unpartition
 from tests.helpers import randomise, relative_error
 
 
