@@ -10,8 +10,9 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
+from backbones.checkpoint.archives import ArchiveError, check_archive
 from backbones.checkpoint.hub import find_published
-from backbones.checkpoint.pickles import ArchiveError, RefusedError, check_archive, read_array_pickle
+from backbones.checkpoint.pickles import LOG, RefusedError, read_array_pickle
 
 # What a failed download or a bare clone leaves behind under the name of a checkpoint.
 IMPOSTORS = (
@@ -20,28 +21,6 @@ IMPOSTORS = (
     (b'{', 'it is JSON, not weights; give the weights themselves (parts that an index lists have to be joined first)'),
     (b'\x1f\x8b', 'it is compressed with gzip: unpack it'),
     (b'\x89HDF', 'it is a file of Keras or HDF5: convert it to PyTorch first'),
-)
-
-
-class _Unread:
-    """Stands for an object of a training log: takes whatever the pickle gives it, and keeps and does nothing."""
-
-    def __init__(self, *arguments: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-# mmengine stores its log beside the weights, as objects that PyTorch refuses to read. These names (of functions too)
-# all become `_Unread`: what they stand for is never looked up, so none of it can run.
-LOG_NAMES = (
-    'mmengine.logging.history_buffer.HistoryBuffer',
-    'builtins.getattr',
-    '__builtin__.getattr',
-    'numpy.ndarray',
-    'numpy.dtype',
-    *(f'numpy.{core}.multiarray.{name}' for core in ('core', '_core') for name in ('_reconstruct', 'scalar')),
 )
 
 
@@ -110,7 +89,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_torch(path: Path, mapped: bool) -> Any:
-    log = [(_Unread, name) for name in LOG_NAMES]
+    log = [(inert, name) for name, inert in LOG.items()]
     with torch.serialization.safe_globals([argparse.Namespace, *log]):
         return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained
-from backbones.vit import PlainViT
 from tests.helpers import randomise
 
 TOY = dict(embed_dim=24, depth=2, num_heads=2)
