@@ -41,7 +41,7 @@ class FeatureList(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.backbone = PlainViT(out_indices=out_indices, **options)
+        self.backbone = PlainViT.from_options(out_indices=out_indices, **options)
         if pyramid and len(out_indices) != len(SCALES):
             raise ValueError(
                 f'the pyramid makes {len(SCALES)} maps and out_indices={tuple(out_indices)} names {len(out_indices)} '

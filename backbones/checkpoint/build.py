@@ -24,6 +24,6 @@ def build_pretrained(kind: type[Model], path: str | Path | dict[str, Any], optio
         needed.discard('img_size')
     if needed:
         raise ValueError(f'{file.source} does not tell {", ".join(sorted(needed))}: give it to from_pretrained')
-    model = kind(**{**found.known, **options})
+    model = kind.from_options(**{**found.known, **options})
     load_encoder(model, file)
     return model

@@ -160,4 +160,4 @@ def _bare_model(file: EncoderFile) -> PlainViT:
     patch = known['patch_size']
     fill: dict[str, Any] = {'window_size': 1, 'img_size': (patch, (rows - prefix_rows(rows, None)) * patch)}
     with torch.device('meta'):
-        return PlainViT(**known, **{name: value for name, value in fill.items() if name in options.untold})
+        return PlainViT.from_options(**known, **{name: value for name, value in fill.items() if name in options.untold})

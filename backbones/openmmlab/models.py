@@ -3,7 +3,7 @@
 import copy
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmengine.model import BaseModule, update_init_info
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from backbones import pyramid, vit
 from backbones.checkpoint.kernel import Channels
 from backbones.checkpoint.load import load_pretrained
+from backbones.vit.positions import Positions, grouped
 
 MODELS.register_module('LN2d', module=pyramid.LayerNorm2d)
 
@@ -33,13 +34,21 @@ class FromConfig(Base):
         kwargs: of the module.
     """
 
+    # Arguments of the module whose own arguments stand beside the others in a config.
+    groups: Mapping[str, type] = {}
     _waits: tuple[int, int] | None = None
 
     def __init_subclass__(cls) -> None:
         # mmengine, and our own advice on keys that do not exist, ask a class for its arguments.
-        own = inspect.signature(cls.__mro__[2])
+        if FromConfig not in cls.__bases__:
+            setattr(cls, '__signature__', None)  # noqa: B010  (a subclass speaks for itself)
+            return
+        own = inspect.signature(cls.__mro__[2]).parameters
+        plain = [parameter for name, parameter in own.items() if name not in cls.groups]
+        inside = [each for group in cls.groups.values() for each in inspect.signature(group).parameters.values()]
         init_cfg = inspect.Parameter('init_cfg', inspect.Parameter.KEYWORD_ONLY, default=None)
-        setattr(cls, '__signature__', own.replace(parameters=[*own.parameters.values(), init_cfg]))  # noqa: B010
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in inside]
+        setattr(cls, '__signature__', inspect.Signature([*plain, *keywords, init_cfg]))  # noqa: B010
 
     def __init__(self, *args: Any, init_cfg: dict | list[dict] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,7 +89,17 @@ def _settle(model: FromConfig, *_: object) -> None:
 
 @MODELS.register_module()
 class PlainViT(FromConfig, vit.PlainViT, BaseModule):
-    __doc__ = vit.PlainViT.__doc__
+    """`backbones.vit.PlainViT`, its options and those of `backbones.vit.Positions` side by side, and ``init_cfg``."""
+
+    groups = {'positions': Positions}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **grouped(options))
+
+    @classmethod
+    def from_options(cls, **options: Any) -> 'PlainViT':
+        """Build a model; here as by its constructor."""
+        return cls(**options)
 
     def _check_images(self, images: Tensor) -> None:
         # Pretraining embeds and encodes, and never calls the model as a whole.

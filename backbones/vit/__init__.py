@@ -1,5 +1,6 @@
 """The plain ViT and its parts: PyTorch and `timm.layers` alone, never mmengine."""
 
 from backbones.vit.plain_vit import VARIANTS, PlainViT
+from backbones.vit.positions import Positions
 
-__all__ = ['VARIANTS', 'PlainViT']
+__all__ = ['VARIANTS', 'PlainViT', 'Positions']

@@ -73,19 +73,19 @@ class DropPath(nn.Module):
     """Drop the residual branch of some samples while training, and scale up the rest (arXiv 1603.09382).
 
     Args:
-        rate: probability of a sample.
+        drop_prob: probability of a sample.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, drop_prob: float) -> None:
         super().__init__()
-        self.rate = rate
+        self.drop_prob = drop_prob
 
     def forward(self, branch: Tensor) -> Tensor:
         """Map (B, ...) to (B, ...)."""
-        if self.rate == 0 or not self.training:
+        if self.drop_prob == 0 or not self.training:
             return branch
-        kept = branch.new_empty((branch.shape[0],) + (1,) * (branch.ndim - 1)).bernoulli_(1 - self.rate)
-        return branch * kept.div_(1 - self.rate)
+        kept = branch.new_empty((branch.shape[0],) + (1,) * (branch.ndim - 1)).bernoulli_(1 - self.drop_prob)
+        return branch * kept.div_(1 - self.drop_prob)
 
 
 class Attention(nn.Module):

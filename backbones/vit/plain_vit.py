@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.vit.layers import LAYER_NORM_EPS, Block, PatchEmbed, patches_at
 from backbones.vit.pos_embed import resample_pos_embed, sincos_pos_embed, tile_pos_embed
-from backbones.vit.positions import DECOMPOSED, block_windows, check_positions, table_grids
+from backbones.vit.positions import DECOMPOSED, Positions, block_windows, grouped, table_grids
 from backbones.vit.rel_pos_table import SharedTable
 from backbones.vit.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
 
@@ -26,35 +26,22 @@ class PlainViT(nn.Module):
 
     Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
     token takes part unless windows or decomposed relative positions are on: these know places only (ViTDet drops it
-    too), and BEiT's tables leave the three rows of the class token unused there. BEiT is ``rel_pos='table',
-    layer_scale=0.1, use_abs_pos=False`` (large: 1e-5), under BEiT's names but for its ``q_bias`` and ``v_bias``, see
-    `backbones.vit.layers.Attention`.
+    too), and BEiT's tables leave the three rows of the class token unused there. BEiT is
+    ``PlainViT(positions=Positions(rel_pos='table', use_abs_pos=False), layer_scale=0.1)`` (large: 1e-5), under BEiT's
+    names but for its ``q_bias`` and ``v_bias``, see `backbones.vit.layers.Attention`.
 
     Args:
         variant: a key of `VARIANTS`, or a dict of embed_dim, depth, num_heads.
         img_size: training image in pixels, one side or (height, width); any other size works, positions are resampled.
         patch_size: side p of a patch in pixels.
         in_channels: channels C of the image.
-        window_size: side of the attention windows in tokens; 0 attends globally in every block.
-        global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
-        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), 'decomposed_global' those of the
-            blocks without windows only (arXiv 2311.05613); 'table', BEiT's table of each block (arXiv 2106.08254), or
-            'shared_table', one for all blocks, as BEiT pretrains. All start at zero and belong to the grid of
-            ``img_size`` or of the windows; in other grids they are resampled in each forward.
-        pretrain_img_size: image behind the ``pos_embed`` table when it is not ``img_size`` (detectron2's ViTDet
-            keeps the 224-pixel table and resamples it in each forward).
-        use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
+        positions: what the tokens know of their places, and who attends to whom; None: absolute positions alone.
         layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); None for none.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         out_indices: blocks whose output `forward` returns; negative ones count from the end.
         out_norm: apply the final norm to what leaves; without it the model has no ``norm`` parameters.
         frozen_blocks: freeze the embeddings and this many first blocks; 0 freezes nothing.
         act_checkpoint: recompute each block in backward instead of storing its activations.
-        attention: how 'decomposed' relative positions are computed, the values the same: 'bias' hands them to PyTorch's
-            kernel, 'fold' puts them into its queries and keys, 'chunk' takes some queries at a time; 'auto' picks by
-            `backbones.vit.attention.choose_way`.
-        window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, plus a stretched
-            ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows of 14.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -66,46 +53,44 @@ class PlainViT(nn.Module):
         img_size: Size = 224,
         patch_size: int = 16,
         in_channels: int = 3,
-        window_size: int = 0,
-        global_blocks: Sequence[int] = (),
-        rel_pos: str | None = None,
-        pretrain_img_size: Size | None = None,
-        use_abs_pos: bool = True,
+        positions: Positions | None = None,
         layer_scale: float | None = None,
         drop_path_rate: float = 0.0,
         out_indices: Sequence[int] = (-1,),
         out_norm: bool = False,
         frozen_blocks: int = 0,
         act_checkpoint: bool = False,
-        attention: str = 'auto',
-        window_abs_pos: bool = False,
     ) -> None:
         super().__init__()
         self.embed_dim, self.depth, self.num_heads = variant_sizes(variant)
-        check_positions(rel_pos, window_size, use_abs_pos, window_abs_pos)
+        positions = positions or Positions()
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate={drop_path_rate}: it has to be a share from 0, below 1')
         self.patch_size, self.in_channels = patch_size, in_channels
         self.out_indices = tuple(block_index(i, self.depth, 'out_indices') for i in out_indices)
         self.frozen_blocks, self.act_checkpoint = frozen_blocks, act_checkpoint
-        self.needs_grid = bool(window_size) or rel_pos is not None
-        self.num_prefix_tokens = 0 if window_size or rel_pos in DECOMPOSED else 1
+        self.needs_grid = bool(positions.window_size) or positions.rel_pos is not None
+        self.num_prefix_tokens = 0 if positions.window_size or positions.rel_pos in DECOMPOSED else 1
 
-        self.pretrain_img_size = pretrain_img_size
+        self.pretrain_img_size = positions.pretrain_img_size
         self.rel_pos_grid = patch_grid(img_size, patch_size)
-        self.pos_grid = patch_grid(pretrain_img_size or img_size, patch_size)
+        self.pos_grid = patch_grid(positions.pretrain_img_size or img_size, patch_size)
         self.patch_embed = PatchEmbed(patch_size, in_channels, self.embed_dim)
-        self.window_abs_pos = window_size if window_abs_pos else 0
-        self._add_positions(use_abs_pos, rel_pos == 'shared_table')
-        windows = block_windows(window_size, global_blocks, self.depth)
+        self.window_abs_pos = positions.window_size if positions.window_abs_pos else 0
+        self._add_positions(positions.use_abs_pos, positions.rel_pos == 'shared_table')
+        windows = block_windows(positions.window_size, positions.global_blocks, self.depth)
         rates = [drop_path_rate * index / max(self.depth - 1, 1) for index in range(self.depth)]
         self.blocks = nn.ModuleList(
-            self._block(window, rate, rel_pos, layer_scale, attention)
-            for window, rate in zip(windows, rates, strict=True)
+            self._block(window, rate, positions, layer_scale) for window, rate in zip(windows, rates, strict=True)
         )
         self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS) if out_norm else nn.Identity()
         self.reset_parameters()
         self._freeze()
+
+    @classmethod
+    def from_options(cls, **options: Any) -> 'PlainViT':
+        """Build a model from options that stand side by side, as configs have them: those of `Positions` too."""
+        return cls(**grouped(options))
 
     @classmethod
     def from_pretrained(cls, path: str | Path | dict[str, Any], **options: Any) -> 'PlainViT':
@@ -115,7 +100,8 @@ class PlainViT(nn.Module):
 
         Args:
             path: see `backbones.checkpoint.load_pretrained`.
-            options: further arguments of the model, such as ``out_indices``; they win over what the file tells.
+            options: further options of the model, such as ``out_indices`` or ``window_size``, side by side; they win
+                over what the file tells.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -136,15 +122,15 @@ class PlainViT(nn.Module):
             self.global_pos_embed = nn.Parameter(torch.zeros(1, self.pos_grid[0] * self.pos_grid[1], self.embed_dim))
         self.rel_pos_bias = SharedTable(self.rel_pos_grid, self.num_heads) if shared_table else None
 
-    def _block(self, window: int, drop_path: float, rel_pos: str | None, scale: float | None, attention: str) -> Block:
+    def _block(self, window: int, drop_path: float, positions: Positions, scale: float | None) -> Block:
         return Block(
             self.embed_dim,
             self.num_heads,
             drop_path=drop_path,
             window_size=window,
             layer_scale=scale,
-            attention=attention,
-            **table_grids(rel_pos, window, self.rel_pos_grid),
+            attention=positions.attention,
+            **table_grids(positions.rel_pos, window, self.rel_pos_grid),
         )
 
     def reset_parameters(self) -> None:

@@ -1,9 +1,10 @@
-"""Which positions a PlainViT and each of its blocks have."""
+"""Which positions a PlainViT and each of its blocks have, and who attends to whom."""
 
 from collections.abc import Sequence
-from typing import TypeAlias, TypedDict
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias, TypedDict
 
-from backbones.vit.variants import block_index
+from backbones.vit.variants import Size, block_index
 
 Grid: TypeAlias = tuple[int, int]
 
@@ -11,6 +12,52 @@ Grid: TypeAlias = tuple[int, int]
 TABLES = ('table', 'shared_table')
 # MViTv2's, of all blocks or of those without windows.
 DECOMPOSED = ('decomposed', 'decomposed_global')
+
+
+@dataclass(frozen=True)
+class Positions:
+    """What the tokens of a PlainViT know of their places, and which of them attend to each other.
+
+    Attributes:
+        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), 'decomposed_global' those of the
+            blocks without windows only (arXiv 2311.05613); 'table', BEiT's table of each block (arXiv 2106.08254), or
+            'shared_table', one for all blocks, as BEiT pretrains. All start at zero and belong to the grid of the
+            image or of the windows; in other grids they are resampled in each forward.
+        window_size: side of the attention windows in tokens; 0 attends globally in every block.
+        global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
+        use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
+        window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, plus a stretched
+            ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows of 14.
+        pretrain_img_size: image behind the ``pos_embed`` table when it is not that of training (detectron2's ViTDet
+            keeps the 224-pixel table and resamples it in each forward).
+        attention: how 'decomposed' relative positions are computed, the values the same: 'bias' hands them to PyTorch's
+            kernel, 'fold' puts them into its queries and keys, 'chunk' takes some queries at a time; 'auto' picks by
+            `backbones.vit.attention.choose_way`.
+
+    Raises:
+        ValueError: a kind that does not exist, or kinds that do not go together; names what to set instead.
+    """
+
+    rel_pos: str | None = None
+    window_size: int = 0
+    global_blocks: Sequence[int] = ()
+    use_abs_pos: bool = True
+    window_abs_pos: bool = False
+    pretrain_img_size: Size | None = None
+    attention: str = 'auto'
+
+    def __post_init__(self) -> None:
+        check_positions(self.rel_pos, self.window_size, self.use_abs_pos, self.window_abs_pos)
+
+
+POSITION_OPTIONS = tuple(field.name for field in fields(Positions))
+
+
+def grouped(options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of PlainViT out of options that stand side by side, as configs and checkpoints have them."""
+    inside = {name: value for name, value in options.items() if name in POSITION_OPTIONS}
+    outside = {name: value for name, value in options.items() if name not in POSITION_OPTIONS}
+    return {**outside, 'positions': Positions(**inside)} if inside else outside
 
 
 class TableGrids(TypedDict):

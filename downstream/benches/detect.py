@@ -74,8 +74,9 @@ def build_peer(case: Case) -> nn.Module:
 
 def build_ours(case: Case, **positions: object) -> PlainViT:
     """Our backbone, with ViTDet's positions unless others are given."""
-    settings = dict(rel_pos='decomposed', img_size=case.side, pretrain_img_size=224) | positions
-    model = PlainViT(case.variant, window_size=WINDOW, global_blocks=case.global_blocks, **settings)
+    windows = dict(window_size=WINDOW, global_blocks=case.global_blocks)
+    settings = dict(rel_pos='decomposed', img_size=case.side, pretrain_img_size=224) | windows | positions
+    model = PlainViT.from_options(variant=case.variant, **settings)
     return model.to(case.device)
 
 

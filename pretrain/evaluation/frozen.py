@@ -116,7 +116,7 @@ def load_frozen(
     """
     content = read_checkpoint(path)
     description = describe(content, str(path), variant, img_size, key, prefix)
-    vit = PlainViT(**description.options, out_norm=True)
+    vit = PlainViT.from_options(**description.options, out_norm=True)
     load_encoder(vit, recognise(content, str(path), key, prefix))
     return Frozen(vit.eval(), ImgDataPreprocessor(**description.statistics), description.size)
 

@@ -82,7 +82,7 @@ def build_model(config: dict[str, Any], tokenizer: str | Path | None = None) -> 
     if not isinstance(found, str) or found not in MODEL_CLASSES:
         raise ValueError(f'the checkpoint is of a {found}, where one of {", ".join(MODEL_CLASSES)} is needed')
     config = _arguments(config, found)
-    config['encoder'] = PlainViT(**_arguments(config['encoder'], 'PlainViT'))
+    config['encoder'] = PlainViT.from_options(**_arguments(config['encoder'], 'PlainViT'))
     preprocessor = _arguments(config['data_preprocessor'], 'ImgDataPreprocessor')
     config['data_preprocessor'] = ImgDataPreprocessor(**preprocessor)
     if config.get('target') is not None:

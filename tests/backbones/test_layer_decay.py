@@ -15,9 +15,9 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
+from backbones import PlainViT
 from backbones.layer_decay import PRESETS, DecayRule, Row, decay_table, param_groups
 from backbones.pyramid import LayerNorm2d
-from backbones.vit import PlainViT
 
 TOY = dict(embed_dim=24, depth=2, num_heads=2)
 BLOCK = [

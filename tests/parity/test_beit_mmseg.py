@@ -9,8 +9,8 @@ import torch
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
+from backbones import PlainViT
 from backbones.checkpoint.beit import convert_beit
-from backbones.vit import PlainViT
 from backbones.vit.rel_pos_table import resample_table
 from tests.helpers import randomise, relative_error
 

@@ -9,8 +9,8 @@ import torch
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 
+from backbones import PlainViT
 from backbones.pyramid import DeconvPyramid
-from backbones.vit import PlainViT
 from tests.helpers import randomise, relative_error
 
 TAPS = [1, 2, 4, 5]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import VitDetBackbone, VitDetConfig
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from downstream.benches.peers import vitdet_tensors
 from tests.helpers import random_functional, randomise, relative_error
 

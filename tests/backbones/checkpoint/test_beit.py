@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from backbones import PlainViT
 from backbones.checkpoint.beit import convert_beit, options_of, spread_shared_table
 from backbones.checkpoint.load import load_pretrained
 from backbones.checkpoint.read import read_checkpoint
 from backbones.checkpoint.write import inspect_checkpoint, write_encoder
-from backbones.vit import PlainViT
 from backbones.vit.rel_pos_table import resample_table
 
 TOY = dict(embed_dim=24, depth=2, num_heads=2)

@@ -9,7 +9,7 @@ TOY = dict(embed_dim=32, depth=4, num_heads=2)
 
 
 def saved(path, **options):
-    model = PlainViT(TOY, patch_size=8, **options)
+    model = PlainViT.from_options(variant=TOY, patch_size=8, **options)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     torch.save({'model': model.state_dict()}, path)

@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
 
+from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained
 from backbones.checkpoint.told import NOTHING_TOLD, told_by
-from backbones.vit import PlainViT
 from tests.backbones.checkpoint.test_dialects import moco_v3
 from tests.backbones.checkpoint.test_load import TOY, refused, toy, weights
 from tests.helpers import randomise

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained
 from backbones.checkpoint.options import model_options
 from backbones.checkpoint.recognise import recognise
-from backbones.vit import PlainViT
 from tests.backbones.checkpoint.test_load import assert_equal, refused
 from tests.helpers import randomise
 

@@ -35,10 +35,10 @@ def test_registry__builds_subclasses_of_the_plain_ones():
     ):
         assert issubclass(MODELS.get(name), plain)
         assert MODELS.get(name) is getattr(backbones, name)
-        assert list(inspect.signature(MODELS.get(name)).parameters) == [
-            *inspect.signature(plain).parameters,
-            'init_cfg',
-        ]
+        expected = {*inspect.signature(plain).parameters, 'init_cfg'}
+        if name == 'PlainViT':
+            expected = expected - {'positions'} | {*inspect.signature(vit.Positions).parameters}
+        assert set(inspect.signature(MODELS.get(name)).parameters) == expected
     assert MODELS.get('LN2d') is pyramid.LayerNorm2d
 
 
@@ -50,6 +50,27 @@ def test_plain_vit__same_numbers_as_the_plain_one():
     images = torch.randn(2, 3, 40, 24)
     for ours, theirs in zip(built(images), plain(images), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_plain_vit__grouped_and_side_by_side():
+    places = dict(rel_pos='decomposed', window_size=3, global_blocks=(1,), pretrain_img_size=48)
+    flat = build(**places)
+    plain = vit.PlainViT(TOY, img_size=32, patch_size=8, positions=vit.Positions(**places))
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (plain, flat)]
+    assert shapes[0] == shapes[1]
+    assert [block.window_size for block in plain.blocks] == [3, 0] and plain.pos_grid == (6, 6)
+    with pytest.raises(ValueError, match='rel_pos=.bilinear. is unknown'):
+        vit.Positions(rel_pos='bilinear')
+
+
+def test_subclass__has_its_own_arguments():
+    class Other(backbones.PlainViT):
+        def __init__(self, colour, **options):
+            super().__init__(TOY, **options)
+            self.colour = colour
+
+    assert list(inspect.signature(Other).parameters) == ['colour', 'options']
+    assert Other('red', img_size=32, window_size=2).blocks[0].window_size == 2
 
 
 @pytest.mark.parametrize('call', ['forward', 'embed', 'encode'])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from backbones.vit import attention_chunked as attend_chunked
 from backbones.vit.attention import WAYS, attend, choose_way, folded_width
 from tests.helpers import relative_error

@@ -5,8 +5,8 @@ import torch
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
+from backbones import PlainViT
 from backbones.pyramid import DeconvPyramid, SimpleFeaturePyramid
-from backbones.vit import PlainViT
 from tests.helpers import random_functional, randomise, relative_error
 
 SIZES = dict(embed_dim=192, depth=2, num_heads=3)

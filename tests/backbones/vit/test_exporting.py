@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.export import Dim
 
+from backbones import PlainViT
 from backbones.pyramid import DeconvPyramid, SimpleFeaturePyramid
-from backbones.vit import PlainViT
 from backbones.vit import linear as linear_module
 from backbones.vit.exporting import is_exporting, is_open, same_grid
 from tests.helpers import randomise, relative_error

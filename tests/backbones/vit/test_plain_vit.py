@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 
-from backbones.vit import VARIANTS, PlainViT
+from backbones import VARIANTS, PlainViT
 from backbones.vit.rel_pos_table import resample_table
 from tests.helpers import random_functional, randomise, relative_error
 

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from backbones import PlainViT
 from backbones.engine.launch.options import OptionsAction
-from backbones.vit import PlainViT
 from downstream.cli.evaluate import main, parse_args
 from downstream.study.full_runs import TRAINED, digest, model_of, model_options, pool_options, recipe
 from pretrain.evaluation.frozen import Description

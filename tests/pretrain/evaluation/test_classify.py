@@ -7,9 +7,9 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained
 from backbones.layer_decay import DecayRule, decay_table
-from backbones.vit import PlainViT
 from pretrain.evaluation.classify import Classifier
 from tests.helpers import randomise
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from pretrain.data.class_transforms import EvalTransform
 from pretrain.data.labelled import LabelledImages
 from pretrain.evaluation.features import frozen_features, pooled_features

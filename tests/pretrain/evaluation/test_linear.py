@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from pretrain.evaluation.accuracy import LayerAccuracy
 from pretrain.evaluation.linear import LayerProbes, LinearProbe
 from tests.helpers import randomise

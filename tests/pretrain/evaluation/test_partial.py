@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from pretrain.evaluation.features import pooled_features
 from pretrain.evaluation.partial import freeze_all_but
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from backbones.vit import PlainViT
+from backbones import PlainViT
 from backbones.vit.pos_embed import resample_pos_embed
 from pretrain.masking.masks import random_mask
 from pretrain.masking.patches import normalise_patches, patchify

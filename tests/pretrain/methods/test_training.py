@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained, read_checkpoint
-from backbones.vit import PlainViT
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'pretrain' / 'configs'
 
