@@ -59,7 +59,7 @@ def test_plain_vit__grouped_and_side_by_side():
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (plain, flat)]
     assert shapes[0] == shapes[1]
     assert [block.window_size for block in plain.blocks] == [3, 0] and plain.pos_grid == (6, 6)
-    with pytest.raises(ValueError, match='rel_pos=.bilinear. is unknown'):
+    with pytest.raises(ValueError, match=r'rel_pos=.bilinear. is unknown'):
         vit.Positions(rel_pos='bilinear')
 
 
