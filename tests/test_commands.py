@@ -39,7 +39,7 @@ FILES = re.compile(r'(\S+\.(pth|pth\.tar|pkl|safetensors)|CHECKPOINT|\w+_CHECKPO
 LARGE = ('large', 'huge', '_base_')
 COCO = ('COCO_STYLE_DIR', 'nuclei', 'coco', 'COCO_OR_ADE_STYLE_DIR', 'SHAPES/coco')
 ADE = ('ADE_STYLE_DIR', 'camvid', 'SHAPES/ade')
-IMAGES = ('photos', 'OUT', 'SHAPES/unlabelled')
+IMAGES = ('photos', 'PHOTOS', 'OUT', 'SHAPES/unlabelled')
 FOLDERS = ('DIR', 'IMAGENET', 'IMAGENET22K', 'CROPS', 'INAT', 'LABELLED')
 
 
@@ -89,7 +89,7 @@ def place(tmp_path_factory):
 
 def arguments_of(command):
     """Words of a command line without comments, alternatives and dots."""
-    command = re.sub(r'\s(#|\().*', '', command[1])
+    command = re.sub(r'\s(#|\(|>).*', '', command[1])
     command = command.replace('[DIR ...]', 'DIR').replace('{mae,timm,transformers,mmpretrain,safetensors}', 'mae')
     tool, *words = [word for word in shlex.split(command) if word != '...']
     kind = words[0].partition('/')[0] if words else ''

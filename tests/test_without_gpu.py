@@ -27,8 +27,8 @@ def run(module, *arguments):
 def test_modules__those_that_skip_on_a_gpu():
     names = {os.path.basename(module) for module in MODULES}
     assert names >= {
-        *('test_processes.py', 'test_launchers.py', 'test_distributed.py', 'test_sharding.py', 'test_two_processes.py'),
-        *('test_repairs_distributed.py', 'test_repairs_precision.py', 'test_randomness.py', 'test_run_hooks.py'),
+        *('test_processes.py', 'test_launchers.py', 'test_ddp.py', 'test_fsdp.py', 'test_two_processes.py'),
+        *('test_distributed.py', 'test_precision.py', 'test_randomness.py', 'test_run_hooks.py'),
     }
 
 

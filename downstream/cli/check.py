@@ -3,7 +3,7 @@
 examples:
   dense-mae check mae_tiny --data-root PHOTOS
   dense-mae check mask_rcnn_vit_tiny --data-root COCO_STYLE_DIR --pretrained work_dirs/mae_tiny/epoch_20.pth
-  dense-mae check upernet_vit_tiny --data-root ADE_STYLE_DIR --zero-is-class
+  dense-mae check upernet_vit_tiny --data-root ADE_STYLE_DIR --img-size 256
 """
 
 from collections.abc import Sequence

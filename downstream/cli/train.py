@@ -3,8 +3,8 @@
 examples:
   dense-mae train mae_tiny --data-root PHOTOS
   dense-mae train mask_rcnn_vit_tiny --data-root COCO_STYLE_DIR --pretrained work_dirs/mae_tiny/epoch_20.pth
-  dense-mae train upernet_vit_base --data-root ADE_STYLE_DIR --pretrained timm/vit_base_patch16_224.mae --amp
-  dense-mae train my_config.py --resume
+  dense-mae train upernet_vit_base --data-root ADE_STYLE_DIR --pretrained mae_pretrain_vit_base.pth --amp
+  dense-mae train CONFIG --data-root DIR --resume
   torchrun --nproc_per_node 8 -m downstream.cli train mae_base --data-root IMAGENET --launcher pytorch
 CONFIG is a file, or the name of one that comes with the project: `dense-mae configs` lists these.
 """

@@ -70,7 +70,7 @@ def block_mask(batch: int, grid: tuple[int, int], ratio: float, generator: torch
         generator: source of randomness on the CPU; None takes PyTorch's own.
 
     Returns:
-        bool (B, L), True = masked, on the CPU; see `masking_block.draw_blocks`.
+        bool (B, L), True = masked, on the CPU; see `pretrain.masking.blocks.draw_blocks`.
 
     Raises:
         ValueError: see `masked_count`.

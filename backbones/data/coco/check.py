@@ -41,7 +41,7 @@ def check_coco(content: dict[str, Any], folders: Sequence[Path], findings: Findi
     """Look through the lists of an annotation file, and correct them in place.
 
     Args:
-        content: as `coco_read.read_coco_json` reads it; what nothing can find is left out of it.
+        content: as `backbones.data.coco.read.read_coco_json` reads it; what nothing can find is left out of it.
         folders: where the images may lie.
         findings: gets what is found.
 

@@ -17,7 +17,7 @@ from backbones import PlainViT, load_pretrained
 from pretrain.methods.mae import MaskedAutoencoder
 from tests.helpers import randomise
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = {'mmdet': 'det_configs/mask_rcnn_vit_tiny.py', 'mmseg': 'seg_configs/upernet_vit_tiny.py'}
 
 

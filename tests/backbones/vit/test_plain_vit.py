@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 
-from backbones import VARIANTS, PlainViT
+from backbones import VARIANTS, PlainViT, vit
 from backbones.vit.rel_pos_table import resample_table
 from tests.helpers import random_functional, randomise, relative_error
 
@@ -45,6 +45,7 @@ def test_plain_vit__keys_with_windows():
 
 def test_plain_vit__found_in_the_root_registry():
     assert MODELS.get('PlainViT') is PlainViT
+    assert issubclass(PlainViT, vit.PlainViT)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(32, 32), (40, 24), (33, 50)])

@@ -1,27 +1,22 @@
 import argparse
-import importlib.util
 import os
 import pickle
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from backbones import PlainViT, load_pretrained
+from downstream.cli.convert import main
 from tests.backbones.checkpoint.test_read import Attack
 from tests.helpers import randomise
 
-ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location('convert_checkpoint', ROOT / 'tools' / 'convert_checkpoint.py')
-TOOL = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(TOOL)
 TOY = dict(embed_dim=24, depth=2, num_heads=2)
 
 
 def run(*arguments):
-    return TOOL.main([str(argument) for argument in arguments])
+    return main([str(argument) for argument in arguments])
 
 
 def state(**options):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from downstream.cli.sweep import Run, check_template, look_up, main, parse, read_axis
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = [
     'train_cfg.max_epochs=1',
     'model.encoder.img_size=32',

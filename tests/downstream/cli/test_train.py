@@ -162,7 +162,8 @@ def test_test__refuses_a_checkpoint_of_another_model(tmp_path):
 def test_train__a_mistake_is_one_line_and_exit_code_2():
     done = run_tool('tools/train.py', 'nowhere.py')
     assert (done.returncode, done.stdout) == (2, '')
-    assert done.stderr.splitlines()[-1] == 'error: config nowhere.py: there is no such file'
+    told = 'error: config nowhere.py: there is no such file; `dense-mae configs` lists those known by name'
+    assert done.stderr.splitlines()[-1] == told
     assert 'Traceback' not in done.stderr
 
 
@@ -197,7 +198,7 @@ def asked_of_seg(part, folder):
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_cfg_options__win_over_data_root_segmentation(tool, tmp_path):
     root, part = data(SEG, tmp_path / 'data'), tool
-    module = importlib.import_module(f'tools.{tool}')
+    module = importlib.import_module(f'downstream.cli.{tool}')
     (tmp_path / 'any.pth').touch()
     config = [SEG] if tool == 'train' else [SEG, str(tmp_path / 'any.pth')]
     options = [*asked_of_seg(part, tmp_path), 'model.decode_head.num_classes=4']
@@ -218,7 +219,7 @@ def test_cfg_options__win_over_data_root_segmentation(tool, tmp_path):
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_cfg_options__win_over_data_root_detection(tool, tmp_path):
     root, other = data(DET, tmp_path / 'data'), make_coco(tmp_path / 'other')
-    module = importlib.import_module(f'tools.{tool}')
+    module = importlib.import_module(f'downstream.cli.{tool}')
     (tmp_path / 'any.pth').touch()
     config = [DET] if tool == 'train' else [DET, str(tmp_path / 'any.pth')]
     truth = str(other / 'annotations/instances_val.json')

@@ -13,7 +13,7 @@ from pretrain.methods.mae import MaskedAutoencoder
 from tests.helpers import picture_loader
 from tests.two_processes import in_two
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'pretrain' / 'configs').glob('*.py'))
+CONFIGS = sorted((Path(__file__).resolve().parents[3] / 'pretrain' / 'configs').glob('*.py'))
 CONFIGS = [path for path in CONFIGS if path.stem != '__init__']
 ENCODER = dict(type='PlainViT', variant=dict(embed_dim=24, depth=1, num_heads=3), img_size=(16, 24), patch_size=4,
                out_norm=True)  # fmt: skip

@@ -23,7 +23,7 @@ from tests.helpers import Pictures, picture_loader, randomise, warm_cosine
 BLR, TRUST, MOMENTUM = 0.1, 0.001, 0.9
 BATCH, PER_EPOCH, WARM, EPOCHS = 4, 3, 2, 5
 LR = BLR * BATCH / 256
-CONFIGS = Path(__file__).resolve().parents[2] / 'pretrain' / 'configs'
+CONFIGS = Path(__file__).resolve().parents[3] / 'pretrain' / 'configs'
 
 
 def probe():

@@ -13,7 +13,7 @@ from PIL import Image
 from backbones import PlainViT
 from backbones.checkpoint.load import load_pretrained, read_checkpoint
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'pretrain' / 'configs'
+CONFIGS = Path(__file__).resolve().parents[3] / 'pretrain' / 'configs'
 
 
 @pytest.fixture(scope='module')

@@ -224,7 +224,7 @@ def test_training_folders__images_for_test_beside_others(folders, kept):
     ('root', 'message'),
     [
         ('', '--data-root is empty: give a directory'),
-        (__file__, r'test_data_root\.py: is a file, and a directory is needed'),
+        (__file__, r'test_root\.py: is a file, and a directory is needed'),
         ('https://example.org/images', r'--data-root https://example.org/images: there is no such directory'),
     ],
 )
