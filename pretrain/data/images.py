@@ -56,14 +56,14 @@ def find_training_images(roots: str | os.PathLike[str] | Sequence[str | os.PathL
 
 
 def jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
-    """Displayed size (H, W) of a JPEG, rotated as EXIF says, read from its header alone.
+    """Displayed size (H, W) of a JPEG, turned as EXIF says, read from its header alone.
 
     Args:
         data: bytes of the file.
         name: for messages.
 
     Returns:
-        the size, or None if `decode_reduced` cannot be used: the file is no JPEG, or is CMYK, or is rotated and has
+        the size, or None if `decode_reduced` cannot be used: the file is no JPEG, or is CMYK, or is turned and has
         sides that are no multiple of 8. In the last case the remainder would lie at the side from which reduced pixels
         are counted.
 
