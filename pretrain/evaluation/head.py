@@ -22,7 +22,7 @@ PARTS = ('head.', 'fc_norm.')
 
 @HOOKS.register_module()
 class KeepHead(Hook):
-    """Load head and ``fc_norm`` from the checkpoint that the backbone starts from, if the classes are the same.
+    """Load head and ``fc_norm`` from the checkpoint that the backbone starts from; its classes must be the same.
 
     So a model fine-tuned at 224 pixels can continue at 384: ``PretrainedViT`` resamples the backbone's positions, and
     this hook loads the head.
