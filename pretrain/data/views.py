@@ -34,7 +34,7 @@ class Choice:
     Attributes:
         box: the crop (top, left, h, w).
         mirrored: whether left and right are swapped.
-        factors: of brightness, contrast and saturation; None leaves colours unchanged.
+        factors: factors of brightness, contrast and saturation; None leaves colours unchanged.
     """
 
     box: Box

@@ -67,8 +67,8 @@ def describe(
 ) -> Description:
     """Find out how to build the backbone in a checkpoint.
 
-    For our own checkpoints the config inside tells it, which is parsed as plain values and never run. For other files
-    the shapes tell it.
+    Our own checkpoints contain a config, which is parsed as plain values and never run. Other files are described by
+    their shapes.
 
     Args:
         content: content of the checkpoint.

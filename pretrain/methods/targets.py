@@ -73,7 +73,7 @@ class PixelTarget:
         self.distance = distances[loss]
 
     def size(self, patch_size: int, channels: int) -> int:
-        """p * p * C."""
+        """Values predicted per patch: p * p * C."""
         return patch_size**2 * channels
 
     def losses(self, prediction: Tensor, places: Tensor, views: Views) -> dict[str, Tensor]:
