@@ -1,4 +1,4 @@
-"""``python -m downstream.cli NAME ...``: the commands, for use without installing `dense-mae`."""
+"""``python -m downstream.cli NAME ...``: the commands, where `dense-mae` is not installed."""
 
 import sys
 
