@@ -1,1 +1,1 @@
-"""What needs mmdet or mmseg, or starts whole runs: commands, reports, studies, benches."""
+"""Code that needs mmdet or mmseg, or that starts whole runs: commands, reports, studies, benches."""

@@ -1,6 +1,6 @@
 """Masked-image pretraining: images -> masks -> encoder -> decoder -> loss, registered in mmengine.
 
-``custom_imports = dict(imports=['backbones', 'pretrain'])`` in a config is all that is needed.
+A config only needs ``custom_imports = dict(imports=['backbones', 'pretrain'])``.
 """
 
 from pretrain.data.class_transforms import EvalTransform, TrainTransform

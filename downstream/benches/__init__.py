@@ -1,1 +1,1 @@
-"""What `dense-mae benchmark` measures: one module per kind of work, each with a tuple ``BENCHES``."""
+"""The measurements of `dense-mae benchmark`: one module per kind of work, each with a tuple ``BENCHES``."""

@@ -1,8 +1,9 @@
 """Time and memory of every way to attend with relative positions, forward and with backward.
 
-The ways take turns, on the same inputs, after their outputs were compared. Seconds are the least of the rounds: of the
-process on a CPU, so that other work on the machine counts little, and of the clock on a GPU. Memory is the largest sum
-of tensors alive beyond the inputs, as PyTorch's profiler (CPU) or allocator (CUDA) saw it. ``plain`` has no positions.
+The ways take turns on the same inputs, after their outputs were compared. Seconds are the least of all rounds. On a CPU
+this is process time, so that other work on the machine counts little; on a GPU it is wall time. Memory is the largest
+sum of tensors alive beyond the inputs, measured by PyTorch's profiler (CPU) or allocator (CUDA). ``plain`` has no
+positions.
 """
 
 import argparse
@@ -17,14 +18,14 @@ from backbones.vit.attention import WAYS, attend, choose_way
 from backbones.vit.rel_pos import relative_terms
 from downstream.benches.measure import peak_mib
 
-# ViTDet's windows and global grids of images of 1024 and 512 pixels: (images or windows, grid).
+# ViTDet's windows, and its global grids for images of 1024 and 512 pixels: (images or windows, grid).
 CASES = {'window': (25, (14, 14)), 'global32': (1, (32, 32)), 'global64': (1, (64, 64))}
 HEAD_DIM = 64
 Run = Callable[[], Tensor]
 
 
 def make_inputs(case: str, heads: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value in one (3, B, heads, L, d), and the tables of rows and of columns."""
+    """Make query, key and value as one tensor (3, B, heads, L, d), and the tables of rows and of columns."""
     batch, (height, width) = CASES[case]
     together = torch.randn(batch, height * width, 3, heads, HEAD_DIM, device=device).permute(2, 0, 3, 1, 4)
     tables = [torch.randn(2 * size - 1, HEAD_DIM, device=device) * 0.1 for size in (height, width)]
@@ -40,7 +41,7 @@ def forward(way: str, inputs: tuple[Tensor, Tensor, Tensor], grid: tuple[int, in
 
 
 def with_backward(way: str, inputs: tuple[Tensor, Tensor, Tensor], grid: tuple[int, int]) -> Tensor:
-    """Attend one way and differentiate by all inputs."""
+    """Attend one way, and differentiate with respect to all inputs."""
     leaves = [x.detach().requires_grad_() for x in inputs]
     out = forward(way, (leaves[0], leaves[1], leaves[2]), grid)
     out.backward(torch.ones_like(out))
@@ -48,7 +49,7 @@ def with_backward(way: str, inputs: tuple[Tensor, Tensor, Tensor], grid: tuple[i
 
 
 def seconds(run: Run, device: str) -> float:
-    """Seconds of one call."""
+    """Time one call in seconds."""
     clock = time.process_time if device == 'cpu' else time.perf_counter
     start = clock()
     run()

@@ -1,21 +1,21 @@
-"""What the benchmark promises, and the rows it reports."""
+"""The claims that the benchmark checks, and the rows that it reports."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-# What a bench finds for one claim: the figure, None where it could not be measured, and what it rests on.
+# The result of a bench for one claim: the figure (None if it could not be measured), and the details behind it.
 Finding = tuple[float | None, dict]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A ratio of ours to a peer's, and the value it should reach.
+    """A ratio of our figure to a peer's, and the value it should reach.
 
     Attributes:
         work: what both do.
-        peer: who else does it.
+        peer: the software we compare with.
         device: 'cpu' or 'cuda'.
-        target: '<= 0.70 x time' or '>= 1.05 x images/s': the sense, the value, and what is compared.
+        target: '<= 0.70 x time' or '>= 1.05 x images/s': the direction, the value, and what is compared.
     """
 
     work: str
@@ -44,12 +44,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Bench:
-    """One measurement, which serves one or several claims.
+    """One measurement, which checks one or several claims.
 
     Attributes:
-        claims: what it serves.
-        run: takes the seconds it may spend on rounds after its first, and finds one figure per claim.
-        share: its part of the budget, against the others'.
+        claims: the claims that it checks.
+        run: takes the seconds it may spend on rounds after its first, and returns one finding per claim.
+        share: its part of the budget, relative to the other benches.
         needs: modules that have to be installed for the peer.
     """
 

@@ -1,4 +1,4 @@
-"""The data path of pretraining against torchvision's on Pillow: one core, JPEG files on disk to uint8 tensors."""
+"""The data path of pretraining against torchvision with Pillow: JPEG files on disk to uint8 tensors, on one core."""
 
 import os
 import tempfile
@@ -21,9 +21,9 @@ from pretrain.data.views import ViewMaker
 
 SIDE = 224
 SCALE = (0.2, 1.0)
-# Drawn where no real image is at hand: sizes (H, W) around 450 pixels as ImageNet has them.
+# Sizes (H, W) of the images drawn if there are no real ones: around 450 pixels, as in ImageNet.
 DRAWN = ((375, 500), (500, 375), (450, 600), (400, 400)) * 4
-# Real images taken: those whose shorter and longer side lie in these bounds.
+# Real images are used if their shorter and longer side lie in these bounds.
 NEAR = (330, 640)
 MOST_FILES = 32
 TOLERANCE = 1.0
@@ -32,7 +32,7 @@ CLAIM = Claim('decode + crop + flip, ~450 px JPEG, one core', 'torchvision PIL p
 
 
 def draw_photo(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Noise whose strength falls with its frequency, and hard discs: uint8 (H, W, 3)."""
+    """Draw noise whose strength falls with its frequency, and hard discs: uint8 (H, W, 3)."""
     rng = np.random.default_rng(seed)
     height, width = size
     pixels = np.full((height, width, 3), 128, np.float32)
@@ -46,7 +46,7 @@ def draw_photo(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def real_files() -> list[str]:
-    """JPEGs of about 450 pixels under DENSE_MAE_DATA; none where it is not set."""
+    """List JPEGs of about 450 pixels under DENSE_MAE_DATA; none if it is not set."""
     root = os.environ.get('DENSE_MAE_DATA')
     if root is None:
         return []
@@ -65,7 +65,7 @@ def write_drawn(folder: Path) -> list[str]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Let PyTorch and OpenCV take one thread each inside the block, as in a worker of a loader."""
+    """Let PyTorch and OpenCV use one thread each inside the block, as in a worker of a loader."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -77,13 +77,13 @@ def one_core() -> Iterator[None]:
 
 
 def run_ours(files: Sequence[str], maker: ViewMaker) -> None:
-    """What `pretrain.data.unlabelled.UnlabelledImages` does per image."""
+    """Do what `pretrain.data.unlabelled.UnlabelledImages` does per image."""
     for file in files:
         maker.from_file(file)
 
 
 def run_peer(files: Sequence[str]) -> None:
-    """What the usual pretraining script does per image."""
+    """Do what the usual pretraining script does per image."""
     from torchvision import transforms
 
     pipeline = transforms.Compose(
@@ -99,7 +99,7 @@ def run_peer(files: Sequence[str]) -> None:
 
 
 def peer_view(file: str, maker: ViewMaker, seed: int) -> Tensor:
-    """The crop that ours draws with a seed, made the peer's way: uint8 (3, SIDE, SIDE)."""
+    """Make the crop that our code draws with a seed, but with the peer's functions: uint8 (3, SIDE, SIDE)."""
     from torchvision.transforms import InterpolationMode, functional
 
     with Image.open(file) as image:
@@ -110,10 +110,10 @@ def peer_view(file: str, maker: ViewMaker, seed: int) -> Tensor:
 
 
 def differences(files: Sequence[str], maker: ViewMaker) -> list[float]:
-    """Mean difference of 255 between both ways, per image, for the same crop.
+    """Mean difference out of 255 between both ways, per image, for the same crop.
 
     Raises:
-        RuntimeError: its mean is above `TOLERANCE`: nothing to compare.
+        RuntimeError: the mean over the images is above `TOLERANCE`, so the times do not compare.
     """
     found = []
     for seed, file in enumerate(files):
@@ -125,7 +125,7 @@ def differences(files: Sequence[str], maker: ViewMaker) -> list[float]:
 
 
 def compare(files: Sequence[str], seconds: float) -> Finding:
-    """Check that both make the same of the files, then time them."""
+    """Check that both give the same result for the files, then time them."""
     maker = ViewMaker((SIDE, SIDE), crop_scale=SCALE)
     found = differences(files, maker)
     runs = {'ours': partial(run_ours, files, maker), 'peer': partial(run_peer, files)}
@@ -141,7 +141,7 @@ def compare(files: Sequence[str], seconds: float) -> Finding:
 
 
 def measure_loading(seconds: float) -> list[Finding]:
-    """Images per second of ours over the peer's, on real images where DENSE_MAE_DATA names some."""
+    """Our images per second over the peer's, on real images if DENSE_MAE_DATA names some."""
     with tempfile.TemporaryDirectory() as folder, one_core():
         real = real_files()
         measured, detail = compare(real or write_drawn(Path(folder)), seconds)

@@ -24,8 +24,8 @@ class Case:
     """What is run.
 
     Attributes:
-        variant: key of `VARIANTS`, or sizes; the last of each quarter of the blocks attends globally.
-        side: of the image in pixels.
+        variant: key of `VARIANTS`, or sizes; the last block of each quarter attends globally.
+        side: side of the image in pixels.
         device: 'cpu' or 'cuda'.
         bf16: whether both run under bfloat16 autocast.
     """
@@ -48,7 +48,7 @@ class Case:
 
 
 def build_peer(case: Case) -> nn.Module:
-    """transformers' backbone with random relative positions: its zeros would hide errors."""
+    """Build transformers' backbone with random relative positions, because its initial zeros would hide errors."""
     from transformers import VitDetBackbone, VitDetConfig
 
     depth = case.sizes['depth']
@@ -73,7 +73,7 @@ def build_peer(case: Case) -> nn.Module:
 
 
 def build_ours(case: Case, **positions: object) -> PlainViT:
-    """Our backbone, with ViTDet's positions unless others are given."""
+    """Build our backbone, with ViTDet's positions unless others are given."""
     windows = dict(window_size=WINDOW, global_blocks=case.global_blocks)
     settings = dict(rel_pos='decomposed', img_size=case.side, pretrain_img_size=224) | windows | positions
     model = PlainViT.from_options(variant=case.variant, **settings)
@@ -81,12 +81,12 @@ def build_ours(case: Case, **positions: object) -> PlainViT:
 
 
 def build_pyramid(case: Case) -> SimpleFeaturePyramid:
-    """The pyramid that both share."""
+    """Build the pyramid that both share."""
     return SimpleFeaturePyramid(case.sizes['embed_dim']).to(case.device)
 
 
 class Runs:
-    """The networks of a case, and what is run of them.
+    """The networks of a case, and the steps that are run on them.
 
     Args:
         case: sizes and device.
@@ -111,20 +111,21 @@ class Runs:
 
     @torch.no_grad()
     def forward(self, name: str) -> list[Tensor]:
-        """Maps of the pyramid, without what backward needs."""
+        """Compute the maps of the pyramid, without keeping anything for backward."""
         with self.autocast():
             return list(self.pyramid([self.maps[name]()]))
 
     def train(self, name: str) -> None:
-        """Forward, and backward of the mean square of all maps."""
+        """Run forward, and backward of the mean square of all maps."""
         with self.autocast():
             maps = self.pyramid([self.maps[name]()])
         torch.stack([each.float().square().mean() for each in maps]).sum().backward()
 
     def check(self) -> dict:
-        """Compare ours and the peer's maps before anything is timed, and count FLOPs on the way.
+        """Compare our maps with the peer's before anything is timed, and count FLOPs at the same time.
 
-        The peer's are counted, as its attention is written in matrix products; the mathematics is the same.
+        The FLOPs of the peer are counted, because its attention is written as matrix products. The mathematics of both
+        is the same.
         """
         tolerance = 5e-2 if self.case.bf16 else 1e-4
         expected: list[Tensor] = []
@@ -135,7 +136,7 @@ class Runs:
 
 
 def compare(case: Case, names: Sequence[str], step: str, seconds: float) -> tuple[dict, dict, dict]:
-    """Run ``step`` of `Runs` for each name: wall seconds, peak memory in MiB (its call warms up), and the detail."""
+    """Run ``step`` of `Runs` for each name: wall seconds, peak memory in MiB (this call warms up), and the detail."""
     runs = Runs(case)
     detail = runs.check()
     calls = {name: partial(getattr(runs, step), name) for name in names}
@@ -143,7 +144,7 @@ def compare(case: Case, names: Sequence[str], step: str, seconds: float) -> tupl
     taken = alternate(calls, seconds, case.device)
     detail |= {name: summary(values) | {'peak_mib': round(memory[name])} for name, values in taken.items()}
     rate = matmul_rate(case.device, torch.bfloat16 if case.bf16 else torch.float32) / 1e9
-    # Backward costs two products for each of forward.
+    # Backward takes two products for each product of forward.
     work = detail['model_gflop_forward'] * (1 if step == 'forward' else 3)
     detail['matmul_gflop_per_s'] = round(rate, 1)
     detail['share_of_matmul_rate'] = {name: round(work / detail[name]['median_s'] / rate, 3) for name in names}
@@ -157,7 +158,7 @@ def run_forward(case: Case, seconds: float) -> Sequence[Finding]:
 
 
 def run_train(case: Case, seconds: float) -> Sequence[Finding]:
-    """Time and memory of forward and backward, and the time with absolute windows, which is another model."""
+    """Time and memory of forward and backward, and the time of a different model, which has absolute windows."""
     taken, memory, detail = compare(case, ('ours', 'absolute windows', 'peer'), 'train', seconds)
     return [
         (ratio(taken), detail),

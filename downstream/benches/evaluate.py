@@ -19,16 +19,16 @@ TOLERANCE = 1e-12
 
 
 def draw_box(rng: np.random.Generator) -> np.ndarray:
-    """A box (x, y, w, h) inside the image, small ones as likely as large ones."""
+    """Draw a box (x, y, w, h) inside the image; small boxes are as likely as large ones."""
     size = np.exp(rng.uniform(*np.log(SIDES), 2))
     return np.concatenate([rng.random(2) * ((WIDTH, HEIGHT) - size), size])
 
 
 def draw_mask(box: np.ndarray) -> dict:
-    """The ellipse of a box, as COCO's run lengths."""
+    """Draw the ellipse of a box, as COCO's run lengths."""
     from pycocotools.mask import encode
 
-    # Drawn lying on its side: COCO counts down the columns, and OpenCV draws in rows.
+    # Drawn transposed, because COCO counts down the columns and OpenCV draws in rows.
     mask = np.zeros((WIDTH, HEIGHT), dtype=np.uint8)
     x, y, w, h = (float(value) for value in box)
     cv2.ellipse(mask, ((y + h / 2, x + w / 2), (max(h, 2), max(w, 2)), 0), 1, -1)
@@ -37,7 +37,7 @@ def draw_mask(box: np.ndarray) -> dict:
 
 
 def draw_objects(images: int, rng: np.random.Generator) -> Iterator[dict]:
-    """Some seven objects an image, none in some; one in fifty a crowd."""
+    """Draw about seven objects per image, none in some images; one object in fifty is a crowd."""
     for image in range(1, images + 1):
         for _ in range(rng.poisson(7) * (rng.random() > 0.05)):
             box = draw_box(rng)
@@ -53,7 +53,7 @@ def draw_objects(images: int, rng: np.random.Generator) -> Iterator[dict]:
 
 
 def draw_detections(images: int, objects: Sequence[dict], rng: np.random.Generator) -> Iterator[dict]:
-    """20 to 100 detections an image: objects moved a little, the same class as a rule, and inventions."""
+    """Draw 20 to 100 detections per image: slightly moved objects of the same class, and random boxes."""
     for image in range(1, images + 1):
         here = [each for each in objects if each['image_id'] == image]
         for _ in range(rng.integers(20, MOST_DETECTIONS + 1)):
@@ -68,7 +68,7 @@ def draw_detections(images: int, objects: Sequence[dict], rng: np.random.Generat
 
 
 def draw(images: int, seed: int = 0) -> tuple[dict, list[dict]]:
-    """A data set in COCO's format and detections in it."""
+    """Draw a data set in COCO's format and detections in it."""
     rng = np.random.default_rng(seed)
     objects = [{'id': index + 1, **each} for index, each in enumerate(draw_objects(images, rng))]
     content = dict(
@@ -80,7 +80,7 @@ def draw(images: int, seed: int = 0) -> tuple[dict, list[dict]]:
 
 
 def evaluator(evaluation: type, content: dict, detections: list[dict], kind: str) -> Callable[[], np.ndarray]:
-    """A run from loaded annotations and detections to COCO's 12 figures, of boxes or masks."""
+    """Make a function that computes COCO's 12 figures of boxes or masks from loaded annotations and detections."""
     from pycocotools.coco import COCO
 
     other = {'bbox': 'segmentation', 'segm': 'bbox'}[kind]
@@ -88,7 +88,7 @@ def evaluator(evaluation: type, content: dict, detections: list[dict], kind: str
     def run() -> np.ndarray:
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO()
-            # Copies: both libraries leave traces in what they are given.
+            # Copies, because both libraries modify their input.
             truth.dataset = {**content, 'annotations': [dict(each) for each in content['annotations']]}
             truth.createIndex()
             mine = [{key: value for key, value in each.items() if key != other} for each in detections]

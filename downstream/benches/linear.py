@@ -1,6 +1,6 @@
 """Rate of linear layers by both kernels of `backbones.vit.linear`, forward and with backward, on a CPU in float32.
 
-The kernels take turns on the same inputs, after their outputs were compared. The rates are those of the fastest round.
+The kernels take turns on the same inputs, after their outputs were compared. The rates are from the fastest round.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from downstream.benches.measure import alternate, check_equal
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 KERNELS: dict[str, Layer] = {'matmul': F.linear, 'conv': conv_linear}
-# Share of the largest value that float32 leaves.
+# Difference that float32 may leave, as a share of the largest value.
 TOLERANCE = 1e-5
 
 
@@ -31,7 +31,7 @@ def layers(width: int) -> dict[str, tuple[int, int]]:
 
 
 def with_backward(layer: Layer, inputs: tuple[Tensor, Tensor, Tensor], slope: Tensor) -> tuple[Tensor, ...]:
-    """Output, and its derivatives by all inputs."""
+    """Compute the output, and its derivatives with respect to all inputs."""
     output = layer(*inputs)
     return output.detach(), *torch.autograd.grad(output, inputs, slope)
 

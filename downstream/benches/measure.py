@@ -1,4 +1,4 @@
-"""Measure ours and a peer's side by side: alternating rounds, medians and spread, peak memory, matmul rate."""
+"""Measure our code and a peer's side by side: alternating rounds, medians and spread, peak memory, matmul rate."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from backbones.vit.linear import linear
 
 Run = Callable[[], object]
-# One round tells nothing about the spread; more than this many say nothing new.
+# One round says nothing about the spread, and more than this many add nothing.
 LEAST_ROUNDS, MOST_ROUNDS = 2, 15
 MATMUL_SIDES = {'cpu': (512, 1024, 2048), 'cuda': (2048, 4096, 8192)}
 
@@ -26,13 +26,13 @@ def wait(device: str) -> None:
 
 
 def alternate(runs: Mapping[str, Run], seconds: float, device: str = 'cpu') -> dict[str, list[float]]:
-    """Time some runs in turn, the order reversed every other round, until the time is spent.
+    """Time some runs in turn until the time is spent; the order is reversed every other round.
 
-    Call each once before: the first call of a run costs more than the next.
+    Call each run once before this, because the first call costs more than the next.
 
     Args:
         runs: what to time, by name.
-        seconds: time to spend; `LEAST_ROUNDS` are made all the same.
+        seconds: time to spend; at least `LEAST_ROUNDS` are always made.
         device: 'cpu' or 'cuda'.
 
     Returns:
@@ -64,15 +64,15 @@ def summary(seconds: list[float]) -> dict:
 
 
 def ratio(taken: Mapping[str, list[float]], ours: str = 'ours', peer: str = 'peer') -> float:
-    """Median time of ours over the peer's."""
+    """Our median time over the peer's."""
     return statistics.median(taken[ours]) / statistics.median(taken[peer])
 
 
 def peak_mib(run: Run, device: str = 'cpu') -> float:
     """Largest memory of tensors alive at once during one call, beyond those alive before, in MiB.
 
-    The allocator counts it on a GPU, PyTorch's profiler on a CPU: there every allocation of a tensor, workspaces of
-    kernels left out.
+    On a GPU the allocator counts it. On a CPU PyTorch's profiler counts every allocation of a tensor, but not the
+    workspaces of kernels.
     """
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()
@@ -92,9 +92,10 @@ def peak_mib(run: Run, device: str = 'cpu') -> float:
 
 
 def matmul_rate(device: str, dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """FLOP/s that square matrix products reach on the device: the best of several, by the faster kernel of `linear`.
+    """FLOP/s of square matrix products on the device: the best of several, with the faster kernel of `linear`.
 
-    Sides grow while a product takes less than ``seconds``: one in bf16 takes minutes on processors without it.
+    The sides grow only while a product takes less than ``seconds``, because a bf16 product takes minutes on processors
+    without bf16.
     """
     best = 0.0
     for side in MATMUL_SIDES[device]:
@@ -108,7 +109,7 @@ def matmul_rate(device: str, dtype: torch.dtype, seconds: float = 1.0) -> float:
 
 
 class _Flops(TorchDispatchMode):
-    """Adds up torch's formulas. `FlopCounterMode` hooks into every module, and hooked modules take other ways."""
+    """Adds up torch's formulas. `FlopCounterMode` is not used: it hooks every module, which changes their code path."""
 
     total = 0
 
@@ -120,25 +121,25 @@ class _Flops(TorchDispatchMode):
 
 
 def count_flops(run: Run) -> int:
-    """FLOPs of the matrix products, convolutions and attentions of one call, backward included where it is run."""
+    """FLOPs of the matrix products, convolutions and attentions of one call, including backward if it is run."""
     with _Flops() as counter:
         run()
     return counter.total
 
 
 def largest_difference(ours: Tensor, peer: Tensor) -> float:
-    """Largest difference of two tensors, over the largest value of the peer's."""
+    """Largest difference of two tensors, divided by the largest value of the peer's."""
     return float((ours.float() - peer.float()).abs().max() / peer.float().abs().max())
 
 
 def check_equal(ours: Tensor, peer: Tensor, tolerance: float, what: str) -> float:
-    """Refuse to time two runs that do not compute the same.
+    """Refuse to time two runs with different results.
 
     Returns:
         their `largest_difference`.
 
     Raises:
-        RuntimeError: it is above the tolerance, or the shapes differ.
+        RuntimeError: the difference is above the tolerance, or the shapes differ.
     """
     if ours.shape != peer.shape:
         raise RuntimeError(f'{what}: ours is {tuple(ours.shape)}, the peer {tuple(peer.shape)}: nothing to compare')

@@ -23,16 +23,16 @@ class Detector(nn.Module):
 
 
 def build_ours(model: nn.Module) -> torch.optim.Optimizer:
-    """Our constructor's optimizer: fused, parameters with equal lr and decay in one group."""
+    """Build our constructor's optimizer: fused, with one group for all parameters of equal lr and decay."""
     settings = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY, fused=True))
     return LayerWiseDecay(settings, dict(decay_rate=RATE))(model).optimizer
 
 
 def build_peer(ours: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, list[tuple[nn.Parameter, nn.Parameter]]]:
-    """PyTorch's AdamW as other layer-decay constructors leave it, a group per parameter, on copies of the parameters.
+    """Build PyTorch's AdamW like other layer-decay constructors, one group per parameter, on copies of the parameters.
 
     Returns:
-        the optimizer, and each parameter of ours with its copy; the gradients of both are the same random numbers.
+        the optimizer, and each of our parameters with its copy; the gradients of both are the same random numbers.
     """
     groups, pairs = [], []
     for group in ours.param_groups:
@@ -46,7 +46,7 @@ def build_peer(ours: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, list
 
 
 def run(variant: str | dict[str, int], device: str, seconds: float) -> Sequence[Finding]:
-    """Time of one step over the peer's."""
+    """Our time for one step over the peer's."""
     model = Detector(variant).to(device)
     ours = build_ours(model)
     peer, pairs = build_peer(ours)

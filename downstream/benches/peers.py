@@ -35,7 +35,7 @@ def renamed(name: str, names: Mapping[str, str]) -> str:
 
 
 def mae_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of ViTMAEForPreTraining under the names of `MaskedAutoencoder`, query, key and value joined."""
+    """Tensors of ViTMAEForPreTraining under the names of `MaskedAutoencoder`, with query, key and value joined."""
     found: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for theirs, value in tensors.items():

@@ -1,8 +1,8 @@
-"""What a training step of a config needs in GPU memory, found without a GPU and without allocating it.
+"""Find the GPU memory that a training step of a config needs, without a GPU and without allocating that memory.
 
-The step is run on tensors that have shapes but no values, and every one of them is counted: parameters, gradients,
-activations kept for backward and short-lived ones. Adam's two moments are added. BEiT's tokens are taken as cached: a
-tokenizer on the device adds its own weights.
+The step runs on tensors that have shapes but no values, and counts all of them: parameters, gradients, activations kept
+for backward, and short-lived ones. Adam's two moments are added. BEiT's tokens are assumed to be cached: a tokenizer on
+the device adds its own weights.
 """
 
 import copy
@@ -27,9 +27,9 @@ from pretrain.methods.targets import TokenTarget, Views
 from pretrain.tokenizer.dvae import DiscreteVAE
 
 GIB = 2**30
-# Not in the count: the context of the device and its libraries, then fragments and the kernels' workspaces.
+# Memory that is not counted: the context of the device and its libraries, then fragments and kernel workspaces.
 CONTEXT_GIB, FRAGMENTS = 1.0, 1.1
-# Batches that are counted; the others follow.
+# Batch sizes that are counted; the need for other sizes is computed from these.
 COUNTED = (2, 4)
 
 
@@ -38,8 +38,8 @@ class Setting:
     """One way to train a config.
 
     Attributes:
-        bf16: under bfloat16 autocast.
-        act_checkpoint: blocks are computed anew in backward.
+        bf16: whether bfloat16 autocast is on.
+        act_checkpoint: whether blocks are recomputed in backward.
     """
 
     bf16: bool
@@ -56,7 +56,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
     """Size (h, w) of the training images of a config.
 
     Raises:
-        ValueError: the config does not tell.
+        ValueError: the config does not state the size.
     """
     size = cfg.train_dataloader.dataset.get('crop_size') or cfg.model.get('data_preprocessor', {}).get('size')
     if size is None:
@@ -69,22 +69,22 @@ def image_size(cfg: Config) -> tuple[int, int]:
 
 
 def model_settings(cfg: Config, act_checkpoint: bool) -> ConfigDict:
-    """The model of a config as it is planned: without values to draw from, blocks recomputed or not.
+    """Change the model of a config for the plan: nothing depends on values, and blocks are recomputed or not.
 
     Call it under `FakeTensorMode`.
 
     Raises:
-        ValueError: the model is of a kind that is not planned.
+        ValueError: this kind of model cannot be planned.
     """
     if 'encoder' not in cfg.model and not ('neck' in cfg.model and {'decode_head', 'rpn_head'} & set(cfg.model)):
         raise ValueError(f'plan knows pretraining models, detectors and segmentors with a neck, not {cfg.model.type}')
     settings = copy.deepcopy(cfg.model)
     if settings.get('target', {}).get('type') == 'TokenTarget':
         with unset_fake_temporarily():
-            # Of the published number of codes, small otherwise: the ids are taken as cached.
+            # It has the published number of codes but is otherwise small, because the ids are assumed to be cached.
             settings['target'] = TokenTarget(DiscreteVAE(hidden=4))
     if 'mask' in settings:
-        # Blocks are drawn by their values, and cost as much.
+        # Drawing block masks depends on values. Random masks cost the same.
         settings['mask'] = 'random'
     part = 'encoder' if 'encoder' in settings else 'backbone'
     settings[part]['act_checkpoint'] = act_checkpoint or settings[part].get('act_checkpoint', False)
@@ -92,7 +92,7 @@ def model_settings(cfg: Config, act_checkpoint: bool) -> ConfigDict:
 
 
 def attend_as_on_gpu(vit: PlainViT) -> None:
-    """Let the blocks that choose how to attend choose what they would on a GPU."""
+    """Make the blocks that choose how to attend choose as on a GPU."""
     for block in vit.blocks:
         grid = (block.window_size, block.window_size) if block.window_size else vit.rel_pos_grid
         if block.attn.attention == 'auto':
@@ -109,12 +109,12 @@ def build(cfg: Config, act_checkpoint: bool) -> nn.Module:
     """
     settings = model_settings(cfg, act_checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    # It draws until the values lie inside the cut, and there are no values.
+    # trunc_normal_ draws until all values lie inside the bounds, and here there are no values.
     with patch.object(nn.init, 'trunc_normal_', lambda tensor, *args, **kwargs: tensor):
         model = revert_sync_batchnorm(MODELS.build(settings)).train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            # As large, and one image is enough for it.
+            # In evaluation mode it is equally large, and one image is enough.
             module.eval()
         elif isinstance(module, PlainViT):
             attend_as_on_gpu(module)
@@ -129,7 +129,7 @@ def pretraining_loss(model: PretrainingModel, images: Tensor) -> Tensor:
 
 
 def dense_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Every output of a detector's or segmentor's heads, as many regions of interest as the config samples."""
+    """Every output of a detector's or segmentor's heads, with as many regions of interest as the config samples."""
     maps = model.neck(model.backbone(images))
     if hasattr(model, 'decode_head'):
         heads = [head for head in (model.decode_head, getattr(model, 'auxiliary_head', None)) if head is not None]
@@ -137,7 +137,7 @@ def dense_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
     roi, sampler = model.roi_head, model.train_cfg.rcnn.sampler
     regions = len(images) * sampler.num
     channels = maps[0].shape[1]
-    # Stand in for the regions cut out of the maps: a copy, as the operator makes it.
+    # This copy stands in for the regions cut out of the maps; the operator makes a copy too.
     cut = maps[0].mean(dim=(0, 2, 3)).float()[None, :, None, None]
     boxes = roi.bbox_head(cut.expand(regions, channels, 7, 7).clone())
     masks = roi.mask_head(cut.expand(round(regions * sampler.pos_fraction), channels, 14, 14).clone())
@@ -145,7 +145,7 @@ def dense_outputs(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def loss_of(model: nn.Module, images: Tensor) -> Tensor:
-    """A loss that needs all of the model."""
+    """Compute a loss that needs the whole model."""
     if isinstance(model, PretrainingModel):
         return pretraining_loss(model, images)
     return torch.stack([each.float().square().mean() for each in dense_outputs(model, images)]).sum()
@@ -153,7 +153,7 @@ def loss_of(model: nn.Module, images: Tensor) -> Tensor:
 
 @contextmanager
 def counted(model: nn.Module, images: Tensor) -> Iterator[Callable[[], int]]:
-    """Count all tensors alive inside the block; yields a function that gives the most bytes at once."""
+    """Count all tensors alive inside the block; yields a function that returns the peak number of bytes."""
     tracker = MemTracker()
     tracker.track_external(model, images)
 
@@ -169,9 +169,9 @@ class Need:
     """Bytes of a training step with AdamW, by the number of images.
 
     Attributes:
-        trained: parameters that get gradients.
-        fixed: bytes alive at the worst moment of forward and backward without any image.
-        per_image: and for each image.
+        trained: number of parameters that get gradients.
+        fixed: bytes alive at the peak of forward and backward, for zero images.
+        per_image: additional bytes for each image.
     """
 
     trained: int
@@ -180,19 +180,19 @@ class Need:
 
     def gib(self, batch: int) -> float:
         """GPU memory to plan with: the tensors of a step, fragments, and the device's context."""
-        # Adam's two moments of 4 bytes live all the time; at the update parameters, gradients and moments do.
+        # Adam's two moments of 4 bytes are always alive. At the update, parameters, gradients and moments are alive.
         tensors = max(self.fixed + self.per_image * batch + 8 * self.trained, 16 * self.trained)
         return CONTEXT_GIB + FRAGMENTS * tensors / GIB
 
     def largest_batch(self, gpu_gib: float) -> int:
-        """Most images that fit, 0 if one does not."""
+        """Largest number of images that fit, 0 if not even one does."""
         if self.gib(1) > gpu_gib:
             return 0
         return int(((gpu_gib - CONTEXT_GIB) * GIB / FRAGMENTS - self.fixed - 8 * self.trained) / self.per_image)
 
 
 def peak_bytes(cfg: Config, setting: Setting, batch: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Most bytes of tensors alive at once in forward and backward, and the number of trained parameters."""
+    """Peak bytes of tensors alive at once in forward and backward, and the number of trained parameters."""
     with FakeTensorMode():
         model, images = build(cfg, setting.act_checkpoint), torch.empty(batch, 3, *size)
         with counted(model, images) as peak:
@@ -203,14 +203,14 @@ def peak_bytes(cfg: Config, setting: Setting, batch: int, size: tuple[int, int])
 
 
 def find_need(cfg: Config, setting: Setting, size: tuple[int, int]) -> Need:
-    """Count steps of two sizes: what grows with the batch grows by the same amount with each image."""
+    """Count steps of two batch sizes, because memory grows by the same amount with each image."""
     (one, trained), (more, _) = (peak_bytes(cfg, setting, batch, size) for batch in COUNTED)
     per_image = (more - one) / (COUNTED[1] - COUNTED[0])
     return Need(trained, one - per_image * COUNTED[0], per_image)
 
 
 def plan(cfg: Config, gpu_gib: float, size: tuple[int, int] | None) -> list[str]:
-    """Lines of a Markdown table: what each way to train the config needs, and how many images fit.
+    """Lines of a Markdown table: the need of each way to train the config, and how many images fit.
 
     Raises:
         ValueError: see `image_size` and `build`.

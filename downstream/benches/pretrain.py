@@ -32,9 +32,9 @@ class Case:
         batch: images B.
         img_size: side in pixels.
         device: 'cpu' or 'cuda'.
-        ours: type of our matrix products.
-        peers: type of theirs.
-        compiled: whether ours is compiled.
+        ours: data type of our matrix products.
+        peers: data type of the peer's matrix products.
+        compiled: whether our step is compiled.
     """
 
     variant: str | dict[str, int] = 'base'
@@ -47,7 +47,7 @@ class Case:
 
 
 def build_peer(case: Case) -> nn.Module:
-    """transformers' model of a case, with positions as ours has them."""
+    """Build transformers' model of a case, with the same positions as ours."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     sizes = VARIANTS[case.variant] if isinstance(case.variant, str) else case.variant
@@ -69,7 +69,7 @@ def build_peer(case: Case) -> nn.Module:
 
 
 def build_ours(case: Case, peer: nn.Module) -> MaskedAutoencoder:
-    """Our model with the peer's weights."""
+    """Build our model with the peer's weights."""
     encoder = dict(type='PlainViT', variant=case.variant, img_size=case.img_size, out_norm=True)
     ours = MaskedAutoencoder(encoder, decoder=DECODER)
     ours.load_state_dict(mae_tensors(peer.state_dict()))
@@ -77,12 +77,12 @@ def build_ours(case: Case, peer: nn.Module) -> MaskedAutoencoder:
 
 
 def autocast(device: str, dtype: torch.dtype) -> AbstractContextManager:
-    """Run matrix products in a type."""
+    """Run matrix products in the given data type."""
     return torch.autocast(device, torch.bfloat16, enabled=dtype is torch.bfloat16)
 
 
 def gradients(model: nn.Module, loss: Tensor) -> Tensor:
-    """Gradients of the patch projection's bias: they pass through every layer of both networks."""
+    """Gradients of the patch projection's bias, which pass through every layer of both networks."""
     model.zero_grad(set_to_none=True)
     loss.backward()
     (bias,) = (
@@ -118,13 +118,13 @@ def train_step(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, con
 
 
 def model_flops(case: Case, ours: MaskedAutoencoder, images: Tensor) -> int:
-    """FLOPs of forward and backward, attention counted as the matrix products it consists of."""
+    """FLOPs of forward and backward, where attention counts as the matrix products it consists of."""
     with sdpa_kernel(SDPBackend.MATH):
         return count_flops(lambda: ours.losses(Views(images, ours.encoder.patch_size))['loss'].backward())
 
 
 def run(case: Case, seconds: float) -> Sequence[Finding]:
-    """Measure the step: images/s over the peer's, then the share of the matmul rate that ours reaches."""
+    """Measure the step: our images/s over the peer's, then the share of the matmul rate that our step reaches."""
     images = torch.randn(case.batch, 3, case.img_size, case.img_size, device=case.device)
     peer = build_peer(case)
     ours = build_ours(case, peer)
@@ -160,12 +160,12 @@ def run(case: Case, seconds: float) -> Sequence[Finding]:
 
 
 def first_of(measure: Callable[[float], Sequence[Finding]], seconds: float) -> Sequence[Finding]:
-    """The first finding alone, for benches of one claim."""
+    """Return only the first finding, for benches of one claim."""
     return measure(seconds)[:1]
 
 
 def gpu_bench(variant: str, batch: int, share: float) -> Bench:
-    """The step of one size on a GPU, compiled and in bfloat16, against the peer as people run it."""
+    """Bench of the step of one size on a GPU, compiled and in bfloat16, against the peer in its usual setup."""
     work = f'MAE ViT-{variant[0].upper()} step'
     case = Case(variant, batch, device='cuda', ours=torch.bfloat16, peers=torch.bfloat16, compiled=True)
     claims = (

@@ -1,4 +1,4 @@
-"""Cost of an image by its size and the model's: time and memory of the backbone, and of a step of MAE."""
+"""Cost per image by size of image and model: time and memory of the backbone, and of a step of MAE."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,7 +16,7 @@ SIDES = (256, 512, 768, 1024)
 DETECTORS = ('tiny', 'small', 'base')
 PRETRAINED = ('tiny', 'small', 'base', 'large')
 BATCH = 4
-# For each cell; large ones take two rounds all the same.
+# Time for each cell; large models make two rounds even if they take longer.
 SECONDS = 3.0
 
 
@@ -37,7 +37,7 @@ def detector_row(variant: str, side: int) -> str:
 
 
 def pretraining_row(variant: str) -> str:
-    """Seconds of MAE's forward and backward for one image of 224 pixels, and MiB for each image more."""
+    """Seconds and MiB per image of MAE's forward and backward, for images of 224 pixels."""
     model = MaskedAutoencoder(dict(type='PlainViT', variant=variant, out_norm=True))
     views = Views(torch.randn(BATCH, 3, 224, 224), model.encoder.patch_size)
 

@@ -14,7 +14,7 @@ from backbones.vit.variants import VARIANTS
 from downstream.benches.claims import Bench, Claim, Finding
 from downstream.benches.measure import alternate, check_equal, count_flops, ratio, summary
 
-# mmseg's MAE and Feature2Pyramid under our names.
+# Parts of the names in mmseg's MAE and Feature2Pyramid, and our names.
 NAMES = {
     'patch_embed.projection': 'patch_embed.proj',
     'layers.': 'blocks.',
@@ -25,7 +25,7 @@ NAMES = {
     'neck.upsample_4x': 'neck.branches.0',
     'neck.upsample_2x.0': 'neck.branches.1',
 }
-# Neutral in MAE's weights: zeros and ones.
+# Parameters without effect in MAE's weights: zeros and ones.
 EXTRA = ('gamma_', 'relative_position')
 NORM = dict(type='BN')
 
@@ -36,11 +36,11 @@ class Case:
 
     Attributes:
         variant: key of `VARIANTS`, or sizes.
-        channels: width of the UPerHead: 768 as BEiT and MAE publish it for the base ViT.
-        classes: of Cityscapes, whose images are 1024 x 2048.
+        channels: width of the UPerHead; BEiT and MAE publish 768 for the base ViT.
+        classes: number of classes, from Cityscapes, whose images are 1024 x 2048.
         image: (height, width).
         crop: side of the windows.
-        stride: from one window to the next.
+        stride: distance from one window to the next.
     """
 
     variant: str | dict[str, int] = 'base'
@@ -63,17 +63,17 @@ class Case:
 
     @property
     def test_cfg(self) -> dict:
-        """Sliding windows in mmseg's words."""
+        """Sliding windows in mmseg's format."""
         return dict(mode='slide', crop_size=(self.crop,) * 2, stride=(self.stride,) * 2)
 
     @property
     def windows(self) -> int:
-        """How many windows the image has."""
+        """Number of windows in the image."""
         return len(window_boxes(self.image, Windows((self.crop,) * 2, (self.stride,) * 2)))
 
 
 def build_segmentor(case: Case, backbone: dict, neck: dict, fast: str = '') -> nn.Module:
-    """An mmseg segmentor with UPerHead; with ``fast='Fast'`` the forms of both that our configs ask for."""
+    """Build an mmseg segmentor with UPerHead; ``fast='Fast'`` takes our configs' versions of both."""
     import mmseg.models  # noqa: F401
     from mmseg.registry import MODELS
 
@@ -92,7 +92,7 @@ def build_segmentor(case: Case, backbone: dict, neck: dict, fast: str = '') -> n
 
 
 def build_peer(case: Case) -> nn.Module:
-    """mmseg's MAE, Feature2Pyramid and UPerHead."""
+    """Build mmseg's MAE, Feature2Pyramid and UPerHead."""
     width, depth, heads = case.sizes.values()
     sizes = dict(embed_dims=width, num_layers=depth, num_heads=heads, img_size=case.crop, out_indices=case.taps)
     backbone = dict(type='MAE', norm_cfg=dict(type='LN', eps=1e-6), init_values=1.0, **sizes)
@@ -100,7 +100,7 @@ def build_peer(case: Case) -> nn.Module:
 
 
 def build_ours(case: Case, peer: nn.Module) -> nn.Module:
-    """Our ViT, pyramid and inference with the peer's weights."""
+    """Build our ViT, pyramid and inference with the peer's weights."""
     backbone = dict(type='PlainViT', variant=case.variant, img_size=case.crop, out_indices=case.taps)
     neck = dict(type='DeconvPyramid', in_channels=case.sizes['embed_dim'], norm='bn')
     ours = build_segmentor(case, backbone, neck, fast='Fast')
@@ -112,13 +112,13 @@ def build_ours(case: Case, peer: nn.Module) -> nn.Module:
 
 
 def metas(images: Tensor) -> list[dict]:
-    """What mmseg wants to know of images."""
+    """The meta data of images that mmseg needs."""
     size = tuple(images.shape[2:])
     return [dict(ori_shape=size, img_shape=size, pad_shape=size)] * len(images)
 
 
 def merges(case: Case) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Ours and mmseg's sliding inference over windows whose scores are known: what is left is cutting and merging."""
+    """Our and mmseg's sliding inference with given scores for the windows, so that only cutting and merging remain."""
     from mmseg.models.segmentors import EncoderDecoder
 
     from backbones.openmmlab.speedups.by_name import class_of
@@ -148,7 +148,8 @@ def time_merge(case: Case, seconds: float) -> tuple[dict[str, list[float]], dict
 def run_slide(case: Case, seconds: float) -> Sequence[Finding]:
     """Time of an image in windows, and of merging the windows.
 
-    A window and the merge are timed, and the image is their sum: the windows differ in nothing but their pixels.
+    One window and the merge are timed. The time of the image is computed from these, because the windows differ only in
+    their pixels.
     """
     merged, merge_detail = time_merge(case, seconds / 4)
     peer = build_peer(case)

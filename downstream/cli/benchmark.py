@@ -7,7 +7,7 @@ examples:
   dense-mae benchmark attention                          # our ways to compute one thing, in turn
 
 Outputs are compared before anything is timed. The peers (transformers, mmseg, mmdet, torchvision, pycocotools) come
-from PyPI: pip install -e '.[tests]'. A row whose device or peer is absent, or for which no time is left, says so.
+from PyPI: pip install -e '.[tests]'. A row says so if its device or peer is missing, or if no time is left for it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from downstream.benches.claims import Bench
 from downstream.benches.plan import plan
 from downstream.benches.scale import scale_lines
 
-# What is measured of our own ways, without a peer.
+# Measurements of our own code without a peer.
 PARTS = {'attention': attention, 'linear': linear}
 KINDS = ('pretrain', 'detect', 'segment', 'data', 'evaluate', 'optimizer')
 PACKAGES = (
@@ -51,7 +51,7 @@ def benches_of(kind: str) -> tuple[Bench, ...]:
 
 
 def obstacle(bench: Bench) -> str | None:
-    """Why a bench cannot run here; None where it can."""
+    """The reason why a bench cannot run here; None if it can."""
     if bench.device == 'cuda' and not torch.cuda.is_available():
         return 'no CUDA device'
     absent = [name for name in bench.needs if importlib.util.find_spec(name) is None]
@@ -59,7 +59,7 @@ def obstacle(bench: Bench) -> str | None:
 
 
 def run_bench(bench: Bench, seconds: float) -> list[dict]:
-    """Rows of one bench; what goes wrong in it is told in them, so that the others are not lost."""
+    """Rows of one bench; an error is reported in its rows, so that the other benches still run."""
     reason = obstacle(bench)
     if reason is None and seconds <= 0:
         reason = 'the budget is spent'
@@ -73,7 +73,7 @@ def run_bench(bench: Bench, seconds: float) -> list[dict]:
 
 
 def run_all(benches: Sequence[Bench], budget: float) -> list[dict]:
-    """Run benches one after another, each with its share of the time that is left."""
+    """Run benches one after another, each with its share of the remaining time."""
     end = time.monotonic() + budget
     rows = []
     for index, bench in enumerate(benches):
@@ -93,7 +93,7 @@ def line(row: dict) -> str:
 
 
 def surroundings() -> dict:
-    """Versions and hardware the figures belong to."""
+    """Versions and hardware that the figures belong to."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -118,7 +118,7 @@ def processor() -> str:
 
 
 def gibibytes(text: str) -> float:
-    """Memory of a GPU, from the command line."""
+    """Read the memory of a GPU from the command line."""
     try:
         memory = float(text)
     except ValueError:
@@ -165,7 +165,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def show_plan(args: argparse.Namespace) -> None:
-    """Print what fits.
+    """Print which settings and batches fit.
 
     Raises:
         UsageError: the config cannot be read or planned.

@@ -18,7 +18,7 @@ from downstream.cli.train import add_arguments, prepare, read_arguments
 
 
 def build_parser() -> Parser:
-    """The command line, that of `train`."""
+    """The command line, which is that of `train`."""
     return add_arguments(Parser(__doc__))
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def sizes(cfg: Config) -> list[str]:
-    """Build the data sets of a config, and tell how many images each has."""
+    """Build the data sets of a config, and report how many images each has."""
     lines = []
     with named_keys(cfg), DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         for part in PARTS:

@@ -14,7 +14,7 @@ import shtab
 from backbones.console.errors import Parser
 from backbones.console.places import config_files
 
-# Arguments that name a config, by their name in the parser.
+# Name in the parser of the argument that names a config.
 CONFIG = 'config'
 
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """All commands as the sub-commands of one parser; their modules are imported for it."""
+    """Make one parser with all commands as sub-commands; this imports their modules."""
     from downstream.cli.main import COMMANDS, NAME
 
     whole = argparse.ArgumentParser(prog=NAME)
@@ -47,13 +47,13 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def sub_parser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    """The parser of a sub-command."""
+    """Return the parser of a sub-command."""
     actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return next(actions).choices[name]
 
 
 def completed(parser: argparse.ArgumentParser) -> None:
-    """Say what completes each argument: names of configs, or files."""
+    """Set what completes each argument: names of configs, or files."""
     for action in parser._actions:
         if action.dest == CONFIG:
             action.choices = sorted(config_files())

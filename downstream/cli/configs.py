@@ -21,7 +21,7 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print one line per config: its name, and what it says of itself."""
+    """Print one line per config: its name, and the first line of its docstring."""
     words = build_parser().parse_args(argv).words
     found = {name: path for name, path in config_files().items() if all(word in name for word in words)}
     if not found:

@@ -46,11 +46,11 @@ def convert(
     key: str | None = None,
     prefix: str | None = None,
 ) -> None:
-    """Print the report of ``src`` and write its encoder to ``dst`` (layout ``target``), each where asked for.
+    """Print the report of ``src`` and write its encoder to ``dst`` (layout ``target``), each only if asked for.
 
     Raises:
         FileNotFoundError: there is no ``src``, or no folder for ``dst``.
-        ValueError: ``src`` cannot be read or is of no known format, or holds what PlainViT has no place for.
+        ValueError: ``src`` cannot be read, is of no known format, or holds weights that PlainViT has no place for.
     """
     found = inspect_checkpoint(src, key, prefix)
     if inspect:

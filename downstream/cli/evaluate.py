@@ -4,19 +4,19 @@ examples:
   dense-mae evaluate work_dirs/mae_tiny/epoch_20.pth --data-root DIR --protocols knn linear --out results.json
   dense-mae evaluate random --variant tiny --img-size 112 --data-root DIR
 
-On features of the frozen backbone, computed once for each view (the image, and mirrored for training):
+On features of the frozen backbone, computed once for each view (the image, and for training its mirror image):
 knn          the 20 nearest training images by cosine, weighted as DINO does; also 5 and 1
 linear       batch norm and a linear layer; the learning rate is chosen on a part of the training images
-layers       a linear layer on each block's class token and mean, BEiT's; top1 is the best layer on the validation
-             images. All features of all blocks are kept: for small sets
+layers       a linear layer on each block's class token and mean, as in BEiT; top1 is the best layer on the validation
+             images. All features of all blocks are kept, so this is for small sets
 
-knn and linear also tell class_mean, the percentage right averaged over the classes: in an uneven set top1 can be high
-for nothing but guessing the most frequent class.
+knn and linear also print class_mean, the percentage right averaged over the classes: in an uneven set top1 can be high
+just from guessing the most frequent class.
 
-Through the commands train and test, for as long as the recipe says (--cfg-options changes it):
+Run with the commands train and test, for as long as the recipe says (--cfg-options changes it):
 linear_full  linear probe with random crops, linear_VARIANT.py
 partial      the last --tuned-blocks blocks fine-tuned, finetune_VARIANT.py
-finetune     all of it, finetune_VARIANT.py
+finetune     the whole backbone fine-tuned, finetune_VARIANT.py
 """
 
 import argparse
@@ -45,7 +45,7 @@ Features = tuple[Tensor, Tensor]
 
 
 def knn(train: Features, val: Features, seed: int) -> dict[str, float]:
-    """Figures of k-NN; nothing is random in it."""
+    """Figures of k-NN, which is not random."""
     bank = train[0][0], train[1]
     neighbours = [k for k in NEIGHBOURS if k <= len(bank[0])]
     guesses = knn_guesses(bank, val[0][0], neighbours)
@@ -102,10 +102,10 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def build(args: argparse.Namespace, seed: int) -> Frozen:
-    """The backbone on the device at hand.
+    """Build the backbone on the available device.
 
     Raises:
-        ValueError: the checkpoint is not usable, or 'random' is not told what to build.
+        ValueError: the checkpoint is not usable, or 'random' comes without variant or image size.
     """
     if args.checkpoint != RANDOM:
         frozen = load_frozen(args.checkpoint, args.variant, args.img_size)
@@ -120,15 +120,15 @@ def build(args: argparse.Namespace, seed: int) -> Frozen:
 
 
 def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Features, Features]:
-    """Features of both parts, of the training part with its mirrored copy.
+    """Features of both parts; the training part has a mirrored copy too.
 
     Args:
         args: the command line.
-        seed: of random weights.
+        seed: seed of random weights.
         kind: 'pooled', or 'layers'.
 
     Raises:
-        ValueError: see `build`; or there is no class token to pool.
+        ValueError: see `build`; or the model has no class token to pool.
     """
     frozen = build(args, seed)
     pool = layer_features if kind == 'layers' else partial(frozen_features, pool=args.pool or 'mean')
@@ -140,19 +140,19 @@ def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Feature
 
 
 def measure_frozen(args: argparse.Namespace, protocols: Sequence[str], kind: str) -> Iterator[Measured]:
-    """Run protocols on the same features, which for a checkpoint are computed once for all seeds."""
+    """Run protocols on the same features; for a checkpoint they are computed once for all seeds."""
     for seed in args.seeds if protocols else ():
         anew = args.checkpoint == RANDOM or seed == args.seeds[0]
         if anew:
             train, val = features_of(args, seed, kind)
         for protocol in protocols:
-            # k-NN of a checkpoint comes out the same for each seed: once is enough.
+            # k-NN of a checkpoint gives the same result for each seed, so once is enough.
             if protocol != 'knn' or anew:
                 yield protocol, seed, FROZEN[protocol](train, val, seed)
 
 
 def check_pool_option(pool: str | None, protocols: Sequence[str]) -> None:
-    """Refuse ``--pool`` beside a protocol that has no such choice.
+    """Refuse ``--pool`` together with a protocol that has no such choice.
 
     Raises:
         ValueError: names the protocols.
@@ -179,7 +179,7 @@ def measure(args: argparse.Namespace) -> Iterator[Measured]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; what is measured before a protocol fails is written and printed all the same."""
+    """Run the command; results measured before a protocol fails are still written and printed."""
     args = parse_args(arguments)
     results: Results = {}
     content = dict(

@@ -1,6 +1,6 @@
 """One command for everything: ``dense-mae NAME ...``.
 
-A command is imported when it is run, so that the help of the whole comes at once.
+A command is imported only when it is run, so that the overall help appears at once.
 """
 
 import importlib
@@ -15,7 +15,7 @@ NAME = 'dense-mae'
 
 
 class Entry(NamedTuple):
-    """A command: the module that has its ``main``, words that come before the user's, and what it is for."""
+    """A command: the module that has its ``main``, words that come before the user's, and its summary."""
 
     module: str
     words: tuple[str, ...]
@@ -60,7 +60,7 @@ EXAMPLES = f"""examples:
 
 
 def usage() -> str:
-    """The help of the whole."""
+    """The overall help."""
     lines = [f'usage: {NAME} COMMAND ...', '', 'Masked-image pretraining that ends in detectors and segmentors.', '']
     for title, entries in GROUPS.items():
         lines += [f'{title}:', *(f'  {name:<13}{entry.summary}' for name, entry in entries.items()), '']
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first word names.
 
     Returns:
-        exit code: 0, 2 for an error, told in one line, 130 where it was stopped.
+        exit code: 0, 2 for an error, which is printed in one line, 130 if the command was stopped.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ('-h', '--help', 'help'):
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         meant = near(words[0], COMMANDS)
         print(f'error: there is no command {words[0]!r}{meant} ({NAME} --help lists them)', file=sys.stderr)
         return 2
-    # Parsers take their name from here.
+    # Parsers take their name from sys.argv[0].
     sys.argv = [f'{NAME} {words[0]}', *words[1:]]
     arguments = [*entry.words, *words[1:]]
     return exit_code(lambda: run(entry, arguments), arguments)

@@ -4,9 +4,9 @@ examples:
   dense-mae quickstart
   dense-mae quickstart --method beit --work-dir work_dirs/beit
 
-Draws scenes, pretrains a small ViT on unlabelled ones (BEiT: and an image tokenizer before it), fine-tunes Mask R-CNN
-and UperNet from it and from random weights with the same budget, evaluates all four and writes report.html. Stopped
-with Ctrl-C it continues when it is run again.
+Draws scenes, pretrains a small ViT on unlabelled ones (for BEiT after an image tokenizer), fine-tunes Mask R-CNN and
+UperNet from it and from random weights with the same budget, evaluates all four and writes report.html. If it is
+stopped with Ctrl-C, it continues when it is run again.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from downstream.study.steps import Command, Steps, command_line
 
 CONFIGS = {'mask_rcnn': 'mask_rcnn_vit_quickstart', 'upernet': 'upernet_vit_quickstart'}
 LAYOUTS = {'mask_rcnn': 'coco', 'upernet': 'ade'}
-# Where each evaluator writes its predictions, below the folder of the evaluation.
+# Option that sets where each evaluator writes its predictions, below the folder of the evaluation.
 PREDICTIONS = {'mask_rcnn': 'outfile_prefix', 'upernet': 'output_dir'}
-THREADS_USEFUL = 8  # a small model gains nothing from more
+THREADS_USEFUL = 8  # a small model gains nothing from more threads
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything; `scaled` makes it smaller."""
+    """The amounts of data and training; `scaled` makes them smaller."""
 
     images: int = 128
     unlabelled: int = 4096
@@ -47,7 +47,7 @@ class Budget:
         return cls(epochs=method.epochs, tokenizer_epochs=method.tokenizer_epochs, seed=seed)
 
     def scaled(self, factor: float) -> 'Budget':
-        """A budget that takes about ``factor`` of the time, never too little for every step to do something."""
+        """A budget that takes about ``factor`` of the time, but always enough for every step to do something."""
         return Budget(
             images=max(8, round(self.images * factor)),
             unlabelled=max(64, round(self.unlabelled * factor)),
@@ -65,12 +65,12 @@ def draw(results: Results, budget: Budget) -> Command:
 
 
 def checkpoint(results: Results, budget: Budget) -> Path:
-    """What the pretraining ends with."""
+    """The last checkpoint of the pretraining."""
     return results.pretraining / f'epoch_{budget.epochs}.pth'
 
 
 def tokenizer_checkpoint(results: Results, budget: Budget) -> Path:
-    """What the training of the tokenizer ends with."""
+    """The last checkpoint of the tokenizer's training."""
     return results.tokenizer / f'epoch_{budget.tokenizer_epochs}.pth'
 
 
@@ -99,17 +99,17 @@ def learn(results: Results, budget: Budget, config: str, work_dir: Path, options
 
 
 def reconstruct(results: Results, budget: Budget) -> Command:
-    """Draw what the pretrained model makes of scenes it has not seen."""
+    """Draw the pretrained model's reconstructions of scenes that it has not seen."""
     images = [results.shapes / 'coco' / 'images' / 'val' / f'scene_{i:05d}.jpg' for i in range(SCENES_SHOWN)]
     out = ('--out', results.reconstruction)
     return Command('reconstruction', command_line('reconstruct', checkpoint(results, budget), *images, *out))
 
 
 def fine_tune(results: Results, budget: Budget, model: str, arm: str) -> Command:
-    """Train a detector or segmentor from an arm's weights: nothing else differs between the arms."""
+    """Train a detector or segmentor from an arm's weights; the arms differ in nothing else."""
     places = ('--data-root', results.shapes / LAYOUTS[model], '--work-dir', results.training(model, arm))
     start = checkpoint(results, budget) if arm == 'pretrained' else 'random'
-    warm_up = max(2, budget.iterations // 15)  # one iteration would leave the rate at its start
+    warm_up = max(2, budget.iterations // 15)  # one iteration would keep the rate at its start value
     options = (
         f'train_cfg.max_iters={budget.iterations}',
         f'param_scheduler.0.end={warm_up}',
@@ -122,7 +122,7 @@ def fine_tune(results: Results, budget: Budget, model: str, arm: str) -> Command
 
 
 def backbone_options(results: Results) -> tuple[str, ...]:
-    """What the method's weights ask of the backbone; the arm of random weights has the same."""
+    """Options of the backbone that the method's weights need; the arm of random weights has the same."""
     return tuple(f'model.backbone.{option}' for option in results.method.backbone)
 
 
@@ -137,7 +137,7 @@ def evaluate(results: Results, budget: Budget, model: str, arm: str) -> Command:
 
 
 def plan(results: Results, budget: Budget) -> list[tuple[str, list[Command]]]:
-    """All steps in order, each a title and the commands that may run side by side."""
+    """All steps in order; each is a title and the commands that may run side by side."""
     both = [(model, arm) for model in CONFIGS for arm in ARMS]
     tokenizer = (
         [(f'Training an image tokenizer, {budget.tokenizer_epochs} epochs', [train_tokenizer(results, budget)])]
@@ -158,7 +158,7 @@ def plan(results: Results, budget: Budget) -> list[tuple[str, list[Command]]]:
 
 
 def keep_budget(work_dir: Path, budget: Budget, method: str = MAE.name) -> None:
-    """Note method and budget in the working directory, or compare them with those noted there.
+    """Write method and budget into the working directory, or compare them with those written there.
 
     Raises:
         ValueError: the directory holds another run.

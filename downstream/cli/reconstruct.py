@@ -58,7 +58,7 @@ def load(args: argparse.Namespace) -> PretrainingModel:
     """Read the checkpoint.
 
     Raises:
-        ValueError: it cannot be used.
+        ValueError: the checkpoint cannot be used.
     """
     if args.target is None:
         return load_model(args.checkpoint, args.tokenizer)
@@ -68,10 +68,10 @@ def load(args: argparse.Namespace) -> PretrainingModel:
 
 
 def choose_masks(args: argparse.Namespace, model: PretrainingModel) -> dict[str, Tensor] | None:
-    """Masks that the command line asks for, by title; None where it does not.
+    """Masks that the command line asks for, by title; None if it asks for none.
 
     Raises:
-        ValueError: they do not fit the model.
+        ValueError: the masks do not fit the model.
     """
     wanted = args.mask_ratio or args.mask_kind
     if not wanted and not args.mask:

@@ -7,8 +7,8 @@ DIR/coco        images/{train,val}, annotations/instances_{train,val}.json   for
 DIR/ade         images/ and annotations/{training,validation}, classes.txt   for seg_configs/
 DIR/unlabelled  images only                                                   for pretrain/configs/
 
-Both layouts show the same scenes. The same seed gives the same files; other scenes than those of the labelled part
-make up the unlabelled one.
+Both layouts show the same scenes. The same seed gives the same files. The unlabelled part has different scenes from the
+labelled part.
 """
 
 import argparse

@@ -6,7 +6,7 @@ examples:
       --then 'dense-mae evaluate {checkpoint} --data-root LABELLED --protocols knn --out {result}' \\
       --metric protocols.knn.0.top1
 
-Without --then the figure shows the last training loss. Losses of different targets or masks do not compare.
+Without --then the figure shows the last training loss. Losses of different targets or masks are not comparable.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from downstream.report.sweep import Row, draw_sweep, write_table
 from downstream.study.steps import Command, Steps, command_line
 
 PLACEHOLDERS = {'checkpoint', 'work_dir', 'seed', 'result'}
-# Between the values of an axis, but not inside brackets.
+# A comma between the values of an axis, but not one inside brackets.
 COMMA = re.compile(r',(?![^(\[]*[)\]])')
 
 
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of its files, of all values."""
+        """Name of the run's files, made of all values."""
         parts = [f'{axis}={value}' for axis, value in (*self.options, ('seed', self.seed))]
         return re.sub(r'[^\w.=-]+', '_', '_'.join(part.removeprefix('model.') for part in parts))
 
@@ -57,7 +57,7 @@ class Sweep:
         args: the command line, see `parse`.
 
     Raises:
-        ValueError: a part of it cannot be used.
+        ValueError: a part of the command line cannot be used.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -75,10 +75,10 @@ class Sweep:
         self.lock = threading.Lock()
 
     def do(self, run: Run, steps: Steps) -> None:
-        """Train, evaluate and note one run, or note why that failed."""
+        """Train and evaluate one run and store the result, or the reason for a failure."""
         try:
             value = self._measure(run, steps)
-        # Whatever goes wrong with one run is told at the end, and the others go on.
+        # If one run fails for any reason, this is reported at the end, and the others go on.
         except Exception as error:
             with self.lock:
                 self.failures[run] = ' '.join(str(error).split()) or type(error).__name__
@@ -88,7 +88,7 @@ class Sweep:
             self.write()
 
     def write(self) -> None:
-        """Write ``sweep.csv`` and ``sweep.png`` of what is measured so far."""
+        """Write ``sweep.csv`` and ``sweep.png`` of the results so far."""
         rows = [
             Row(tuple(value for _, value in run.options), run.seed, self.measured.get(run))
             for run in self.runs
@@ -105,7 +105,7 @@ class Sweep:
             if self.metric not in scalars:
                 raise ValueError(f'{work_dir} logged no {self.metric}, but {", ".join(scalars) or "nothing"}')
             return scalars[self.metric][-1][1]
-        # The checkpoint's folder may have moved since it was written down.
+        # Only the name is used, because the checkpoint's folder may have moved since its path was written.
         checkpoint = work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
         label = hashlib.sha256(self.args.then.encode()).hexdigest()[:8]
         result = work_dir / f'result_{label}.json'
@@ -127,7 +127,7 @@ def read_axis(text: str) -> tuple[str, list[str]]:
     """Read ``option=value,value,...``; commas inside brackets belong to a value.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: the text is not of this form.
     """
     axis, _, values = text.partition('=')
     found = [value for value in COMMA.split(values) if value]
@@ -137,10 +137,10 @@ def read_axis(text: str) -> tuple[str, list[str]]:
 
 
 def check_template(template: str) -> None:
-    """Refuse an evaluation command with an unknown placeholder, or one that leaves no result.
+    """Refuse an evaluation command with an unknown placeholder, or without a place for its result.
 
     Raises:
-        ValueError: says which.
+        ValueError: names the placeholders found.
     """
     fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
     if fields - PLACEHOLDERS or 'result' not in fields:
@@ -154,7 +154,7 @@ def look_up(content: object, key: str, source: Path) -> float:
     """Find a number in a JSON file by its dotted key.
 
     Raises:
-        ValueError: it is not there; says what is.
+        ValueError: the key is not there, or is no number; the message says what is there.
     """
     for part in key.split('.'):
         if not isinstance(content, dict) or part not in content:
@@ -167,10 +167,10 @@ def look_up(content: object, key: str, source: Path) -> float:
 
 
 def keep_settings(args: argparse.Namespace) -> None:
-    """Note what all runs share in the output directory, or compare it with what is noted there.
+    """Write the settings shared by all runs into the output directory, or compare them with those written there.
 
     Raises:
-        ValueError: the directory holds a sweep of other settings; a larger grid or more seeds are welcome.
+        ValueError: the directory holds a sweep of other settings; a larger grid or more seeds are allowed.
     """
     settings = {'config': args.config, 'fixed': args.fixed, 'data_root': args.data_root, 'amp': args.amp}
     file = args.out / 'sweep.json'
@@ -181,7 +181,7 @@ def keep_settings(args: argparse.Namespace) -> None:
 
 
 def run_all(sweep: Sweep, gpus: Sequence[str]) -> None:
-    """Do all runs, one after another, or one on each GPU."""
+    """Do all runs, one at a time, or one at a time on each GPU."""
     waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
     for run in sweep.runs:
         waiting.put(run)
@@ -204,7 +204,7 @@ def run_all(sweep: Sweep, gpus: Sequence[str]) -> None:
 
 
 def run_threads(threads: Sequence[threading.Thread], stop: Callable[[], None]) -> None:
-    """Run threads to their end; on an interrupt ``stop`` is called until they have ended."""
+    """Run threads to their end; after an interrupt, call ``stop`` until they have ended."""
     try:
         for thread in threads:
             thread.start()
@@ -244,7 +244,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def seeds(text: str) -> list[int]:
-    """Numbers between commas."""
+    """Read numbers separated by commas."""
     return [seed(part) for part in text.split(',')]
 
 

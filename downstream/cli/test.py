@@ -75,10 +75,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
-    """Turn the command line into a complete config, and tell what was set.
+    """Turn the command line into a complete config, and report what was set.
 
     Raises:
-        UsageError: a file or directory is absent or not what it has to be.
+        UsageError: a file or directory is missing or not as required.
     """
     check_launcher(args.launcher)
     cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
@@ -91,7 +91,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         directory = Path(args.checkpoint).expanduser().is_dir()
         what = 'it is a directory: give a checkpoint in it' if directory else 'there is no such file'
         raise UsageError(f'checkpoint {args.checkpoint}: {what}')
-    cfg.load_from, cfg.resume = None, False  # of the training; it would come on top of the checkpoint
+    cfg.load_from, cfg.resume = None, False  # from the training; these weights would overwrite the checkpoint
     asked = Asked(cfg, args.cfg_options)
     told += evaluate_in_bf16(cfg, 'test') if args.amp else []
     told += asked.keep(cfg, '--amp')
@@ -108,7 +108,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     told += fit_machine(cfg)
     check_data(cfg, parts=('test',))
     set_pretrained(cfg, RANDOM)  # the checkpoint holds the backbone
-    # Its weights are the averaged ones already.
+    # The checkpoint's weights are already the averaged ones.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook.get('type') != 'EMAHook']
     hooks = cfg.get('default_hooks') or {}
     cfg.default_hooks = {name: hook for name, hook in hooks.items() if not hook or hook.get('type') != 'EMAHook'}
@@ -116,7 +116,7 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
 
 
 def load(runner: Runner, checkpoint: str) -> None:
-    """Load every weight of the model; mmengine by itself would leave out what does not fit.
+    """Load every weight of the model; mmengine alone would skip weights that do not fit.
 
     Raises:
         UsageError: the checkpoint cannot be read, or is of another model or of classes in another order.
@@ -140,10 +140,10 @@ def load(runner: Runner, checkpoint: str) -> None:
 
 
 def check_zero(checkpoint: str, content: dict[str, Any], here: dict[str, Any]) -> None:
-    """Compare what label 0 of the masks means here and in the training.
+    """Compare the meaning of label 0 of the masks here and in the training.
 
     Raises:
-        UsageError: it was a class and is ignored here, or the other way round.
+        UsageError: label 0 was a class and is ignored here, or the other way round.
     """
     trained = ((content.get('meta') or {}).get('dataset_meta') or {}).get('reduce_zero_label')
     if trained not in (None, here.get('reduce_zero_label')):
@@ -154,7 +154,7 @@ def check_zero(checkpoint: str, content: dict[str, Any], here: dict[str, Any]) -
 
 
 def as_json(value: Any) -> float | None:
-    """A metric as JSON has it: a number, or null for what is not finite, such as the score of a class without data."""
+    """A metric for JSON: a number, or null if it is not finite, such as the score of a class without data."""
     number = float(value)
     return number if math.isfinite(number) else None
 

@@ -53,7 +53,7 @@ def draw(args: argparse.Namespace) -> str:
     """Write the picture; return a line about the codes.
 
     Raises:
-        ValueError: a file cannot be read or written, or the tokenizer has one half alone.
+        ValueError: a file cannot be read or written, or the tokenizer has only one half.
     """
     check_files(args.images, args.out)
     tokenizer = load_tokenizer(args.checkpoint)
@@ -71,7 +71,7 @@ def cache(args: argparse.Namespace) -> str:
     tokenizer = load_tokenizer(args.checkpoint).to(args.device)
     described = describe(tokenizer, args.size, args.crop_scale, args.seed)
     about = replace(described, file=file_digest(args.checkpoint))
-    # As train does with its --data-root.
+    # The same as train does with its --data-root.
     roots = [str(training_root(Path(root))) for root in args.data_root]
     count = write_cache(tokenizer, about, roots, args.out, args.views, args.workers)
     return f'{args.out}: token ids of {args.views} views of {count} images in {", ".join(roots)}'

@@ -57,7 +57,7 @@ def build_parser() -> Parser:
 
 
 def add_arguments(parser: Parser) -> Parser:
-    """Add everything that says what to train, on what and how."""
+    """Add the arguments that say what to train, on which data and how."""
     parser.add_argument('config')
     parser.add_argument('--work-dir', help='where checkpoints and logs go; default work_dirs/CONFIG')
     parser.add_argument(
@@ -96,17 +96,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def read_arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read a command line, and note the rank that torch.distributed.launch tells in it."""
+    """Read a command line, and store the rank that torch.distributed.launch passes in it."""
     args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
-    """Turn the command line into a complete config, and tell what was set.
+    """Turn the command line into a complete config, and report what was set.
 
     Raises:
-        UsageError: a file or directory is absent or not what it has to be, or a flag does not fit the config.
+        UsageError: a file or directory is missing or not as required, or a flag does not fit the config.
     """
     check_launcher(args.launcher)
     cfg, told = open_config(args.config, args.cfg_options, args.work_dir)
@@ -138,16 +138,16 @@ def set_seed(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 
 def set_precision(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Train and validate in bf16 where ``--amp`` or the config says so."""
+    """Train and validate in bf16 if ``--amp`` or the config says so."""
     if args.amp:
         use_bf16(cfg)
     return evaluate_in_bf16(cfg, 'val') if cfg.optim_wrapper.get('type') == 'BF16OptimWrapper' else []
 
 
 def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Settle what the training starts from: a checkpoint of its own, or pretrained weights."""
+    """Set what the training starts from: its own checkpoint, or pretrained weights."""
     where = args.resume
-    if where is None and cfg.get('resume'):  # of the config: what --resume looks at holds for it too
+    if where is None and cfg.get('resume'):  # set in the config; it gets the same checks as --resume
         where = cfg.get('load_from') or 'auto'
     resumed = [] if where is None else set_resume(cfg, where, args.seed)
     if resumed:
@@ -158,7 +158,7 @@ def set_start(cfg: Config, args: argparse.Namespace) -> list[str]:
     return [*anew, set_pretrained(cfg, args.pretrained)]
 
 
-# What the flags do, one after the other: each step reads what those before it have set.
+# The steps for the flags, in order: each step reads what the earlier ones have set.
 STEPS: dict[str, Callable[[Config, argparse.Namespace], list[str]]] = {
     '--data-root': set_data,
     'the check of the data': lambda cfg, args: check_data(cfg),

@@ -1,1 +1,1 @@
-"""Runs on disk -> curves, pictures and one HTML page. Knows files only, no models."""
+"""Runs on disk -> curves, pictures and one HTML page. Works only on files, not on models."""

@@ -1,4 +1,4 @@
-"""Loss and score curves from what mmengine's runs leave on disk."""
+"""Loss and score curves from the files that mmengine's runs leave on disk."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ COLOURS = ('#b0563a', '#2b6cb0', '#4a7c59', '#805ad5')
 def read_scalars(work_dir: Path) -> dict[str, Series]:
     """Read all scalars that the runs in ``work_dir`` logged.
 
-    A resumed run writes a file of its own: files are read in the order of their runs, and a step logged twice keeps
-    its last value.
+    A resumed run writes its own file. The files are read in the order of their runs, and a step that was logged twice
+    keeps its last value.
 
     Returns:
         name -> [(step, value), ...] with rising steps.
@@ -29,22 +29,22 @@ def read_scalars(work_dir: Path) -> dict[str, Series]:
 
 
 def _records(work_dir: Path) -> Iterator[dict]:
-    """Each line that the runs logged, the oldest first."""
+    """Each line that the runs logged, oldest first."""
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):
         yield from map(json.loads, path.read_text().splitlines())
 
 
 def draw_curves(panels: Sequence[tuple[str, Mapping[str, Series]]]) -> bytes:
-    """Draw panels side by side, each a title and its series by name, as a PNG.
+    """Draw panels side by side as a PNG; each panel is a title and its series by name.
 
-    Series of equal name have equal colour in all panels.
+    Series with the same name have the same colour in all panels.
     """
     names = list(dict.fromkeys(name for _, curves in panels for name in curves))
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     figure = Figure(figsize=(4.2 * len(panels), 3.1), layout='constrained')
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for name, series in curves.items():
-            # A marker, as a very short run has a single point.
+            # The marker shows the single point of a very short run.
             axes.plot(*zip(*series, strict=True), label=name, color=colours[name], marker='o', markersize=3)
         axes.set_title(title, fontsize=11)
         axes.set_xlabel('iteration')

@@ -1,4 +1,4 @@
-"""What an image shows, from files: COCO annotations and results, ADE20K label images."""
+"""The labels of an image, read from files: COCO annotations and results, ADE20K label images."""
 
 import json
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ NO_CLASS = 255
 
 @dataclass(frozen=True)
 class Instance:
-    """One object: name of its class, mask bool (H, W), score or None for the truth."""
+    """One object: name of its class, mask bool (H, W), and score, which is None for the truth."""
 
     name: str
     mask: ndarray
@@ -40,7 +40,7 @@ class CocoScenes:
         return self._instances(self._annotations, image_id)
 
     def results(self, file: Path, image_id: int, count: int) -> list[Instance]:
-        """The ``count`` surest objects of an image in a ``*.segm.json`` of mmdet's CocoMetric, worst first."""
+        """The ``count`` objects of an image with the highest scores in mmdet's ``*.segm.json``, lowest score first."""
         rows = sorted(json.loads(file.read_text()), key=lambda row: row['score'])
         return self._instances(rows, image_id)[-count:]
 
@@ -57,9 +57,9 @@ class CocoScenes:
 
 
 def read_class_map(path: Path) -> ndarray:
-    """Class index per pixel (H, W) of an ADE20K label image, or of a result of mmseg's IoUMetric, which counts alike.
+    """Class index per pixel (H, W) of an ADE20K label image, or of a result of mmseg's IoUMetric.
 
-    Both count classes from 1; 0, no class, becomes `NO_CLASS`.
+    Both count classes from 1. The value 0, which means no class, becomes `NO_CLASS`.
 
     Raises:
         ValueError: there is no such image, or it has several channels.

@@ -1,6 +1,6 @@
 """Draw objects and class maps over images.
 
-Letters: H, W height and width of an image, z how much it is enlarged.
+Letters: H, W height and width of an image, z the factor of its enlargement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def enlarge(image: ndarray, zoom: int = ZOOM) -> ndarray:
 
 
 def draw_instances(image: ndarray, instances: Sequence[Instance], colours: Mapping[str, Colour]) -> ndarray:
-    """Draw masks, boxes and names over an image BGR (H, W, 3): (z H, z W, 3), the last instance on top."""
+    """Draw masks, boxes and names over an image BGR (H, W, 3): (z H, z W, 3), with the last instance on top."""
     canvas = enlarge(image)
     for instance in instances:
         mask = cv2.resize(instance.mask.astype(np.uint8), canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -57,7 +57,7 @@ def _draw_box(canvas: ndarray, instance: Instance, colour: Colour) -> None:
 
 
 def draw_classes(image: ndarray, classes: ndarray, colours: Sequence[Colour]) -> ndarray:
-    """Tint an image BGR (H, W, 3) by the class index (H, W) of its pixels: (z H, z W, 3); `NO_CLASS` stays as it is."""
+    """Tint an image BGR (H, W, 3) by the class index (H, W) of its pixels, except `NO_CLASS`: (z H, z W, 3)."""
     canvas = enlarge(image)
     large = cv2.resize(classes, canvas.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     labelled = large != NO_CLASS

@@ -1,4 +1,4 @@
-"""Pieces of a self-contained HTML page: no file or address outside of it."""
+"""Pieces of a self-contained HTML page, which refers to no other file or address."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ code { padding: .1rem .3rem; } pre { padding: .7rem 1rem; white-space: pre-wrap;
 
 
 def picture(content: bytes, kind: str, alt: str) -> str:
-    """An image tag that holds the image file ``content`` of a kind ('png', 'jpeg') itself."""
+    """An image tag that contains the image file ``content`` of a kind ('png', 'jpeg')."""
     return f'<img alt="{escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
@@ -36,7 +36,7 @@ def photo(image: ndarray, alt: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the last row is the one to look at."""
+    """A table; its last row is highlighted."""
     head = ''.join(f'<th>{escape(cell)}</th>' for cell in header)
     body = ''
     for index, row in enumerate(rows):
@@ -46,13 +46,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Images in columns of equal width under their titles."""
+    """A grid of images in columns of equal width under their titles."""
     cells = ''.join(f'<div>{escape(title)}</div>' for title in header) + ''.join(cell for row in rows for cell in row)
     return f'<div class="grid" style="grid-template-columns: repeat({len(header)}, 1fr)">{cells}</div>'
 
 
 def legend(colours: Mapping[str, tuple[int, int, int]]) -> str:
-    """Names of classes on their BGR colours."""
+    """A legend: names of classes on their BGR colours."""
     chips = ''
     for name, (blue, green, red) in colours.items():
         ink = '#000' if red + green + blue > 380 else '#fff'
@@ -61,12 +61,12 @@ def legend(colours: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def listing(lines: Sequence[str]) -> str:
-    """Lines of text as they are."""
+    """Lines of text, shown unchanged."""
     return f'<pre>{escape(chr(10).join(lines))}</pre>'
 
 
 def section(title: str, text: str, body: str) -> str:
-    """A headed part with a paragraph of plain text before its body."""
+    """A section with a heading, a paragraph of plain text, and a body."""
     return f'<h2>{escape(title)}</h2><p>{escape(text)}</p>{body}'
 
 

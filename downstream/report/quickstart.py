@@ -1,4 +1,4 @@
-"""The report of the quickstart: what its runs left on disk, on one page."""
+"""The report of the quickstart: the results of its runs on disk, on one page."""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FAIRNESS = (
 
 @dataclass(frozen=True)
 class Results:
-    """Where the quickstart puts things, below its working directory, for a method."""
+    """The places of the quickstart's files for a method, below its working directory."""
 
     root: Path
     method: Method = MAE
@@ -50,7 +50,7 @@ class Results:
 
     @property
     def titles(self) -> dict[str, str]:
-        """What each arm is called."""
+        """The title of each arm."""
         return {'random': 'random weights', 'pretrained': f'{self.method.title}-pretrained'}
 
     @property
@@ -68,7 +68,7 @@ class Results:
 
 
 def write_report(results: Results, commands: list[str]) -> Path:
-    """Write ``report.html``; ``commands`` are the command lines that were run."""
+    """Write ``report.html`` and return its path; ``commands`` are the command lines that were run."""
     sections = [
         scores(results),
         loss_curves(results),
@@ -125,7 +125,7 @@ def reconstructions(results: Results) -> str:
 
 
 def detections(results: Results) -> str:
-    """Truth and both detectors' objects over some scenes."""
+    """Pictures of some scenes with the true objects and those of both detectors."""
     coco = results.shapes / 'coco'
     scenes = CocoScenes(coco / 'annotations' / 'instances_val.json')
     colours = class_colours(list(scenes.names.values()))
@@ -146,7 +146,7 @@ def detections(results: Results) -> str:
 
 
 def segmentations(results: Results) -> str:
-    """Truth and both segmentors' class maps over some scenes."""
+    """Pictures of some scenes with the true class maps and those of both segmentors."""
     ade = results.shapes / 'ade'
     colours = class_colours((ade / 'classes.txt').read_text().split())
     rows = []

@@ -1,4 +1,4 @@
-"""What a sweep found, as a table and a figure."""
+"""The results of a sweep as a table and a figure."""
 
 import csv
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from downstream.report.curves import COLOURS
 
 @dataclass(frozen=True)
 class Row:
-    """One run: the value of each axis, in their order, the seed, and what was measured (None: it failed)."""
+    """One run: the value of each axis in order, the seed, and the measured value, which is None if the run failed."""
 
     values: tuple[str, ...]
     seed: int
@@ -22,7 +22,7 @@ class Row:
 
 
 def write_table(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row]) -> None:
-    """Write a CSV with a row per run; a run that failed has an empty last field."""
+    """Write a CSV with one row per run; the last field of a failed run is empty."""
     with path.open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow([*axes, 'seed', metric])
@@ -32,7 +32,7 @@ def write_table(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row
 def draw_sweep(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row]) -> None:
     """Draw the first axis from left to right and a line for each combination of the others.
 
-    Lines join the means of the seeds, bands reach from the least to the greatest, dots are single runs.
+    Lines join the means over the seeds, bands reach from the least to the greatest value, and dots are single runs.
     """
     measured = [row for row in rows if row.measured is not None]
     figure = Figure(figsize=(5.6, 3.8), layout='constrained')
@@ -54,7 +54,7 @@ def draw_sweep(path: Path, axes: Sequence[str], metric: str, rows: Sequence[Row]
 
 
 def short(axis: str) -> str:
-    """Name of an option for a reader: ``model.decoder.depth`` is the decoder depth."""
+    """Readable name of an option: ``model.decoder.depth`` becomes 'decoder depth'."""
     return axis.removeprefix('model.').replace('.', ' ').replace('_', ' ')
 
 
@@ -74,7 +74,7 @@ def _draw_line(plot: Axes, runs: Sequence[tuple[float, float]], colour: str, lab
 
 
 def _places(values: Sequence[str]) -> dict[str, float]:
-    """Where the values lie from left to right: as numbers if all are, else side by side."""
+    """Positions of the values from left to right: their numbers if all are numbers, else evenly spaced."""
     try:
         return {value: float(value) for value in values}
     except ValueError:

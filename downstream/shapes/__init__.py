@@ -1,1 +1,1 @@
-"""Drawn scenes with exact labels: the data that ships with the project, as code."""
+"""Drawn scenes with exact labels: the project's own data, shipped as code."""

@@ -1,4 +1,4 @@
-"""Outlines: the classes of things, each an outline with a texture of its own.
+"""Outlines: the classes of things, each with its own outline and texture.
 
 An outline is a list of polygons (N, 2) inside the unit circle; polygons inside others are holes.
 """

@@ -1,4 +1,4 @@
-"""Scenes: a background with a horizon, things in front of each other, light over all.
+"""Scenes: a background with a horizon, things in front of each other, and light over everything.
 
 Letters: h, w height and width of the image in pixels; s side of a thing's own canvas.
 """
@@ -21,7 +21,7 @@ HUES = {'sky': 210.0, 'wall': 20.0, 'grass': 95.0, 'water': 190.0, 'sand': 45.0}
 THING_NAMES = tuple(THINGS)
 # Segmentation counts things first, then the kinds of background.
 ALL_NAMES = (*THING_NAMES, *ABOVE, *BELOW)
-MOST_HIDDEN = 0.5  # a thing keeps at least this share of its area in sight
+MOST_HIDDEN = 0.5  # at least this share of a thing's area stays visible
 SUPERSAMPLING = 4
 
 
@@ -30,9 +30,9 @@ class Scene:
     """An image with its labels.
 
     Attributes:
-        image: BGR (h, w, 3), float32 0..255 while it is drawn, uint8 when it is done.
+        image: BGR (h, w, 3), float32 0..255 while it is being drawn, uint8 when finished.
         kinds: uint8 (h, w), index into `ALL_NAMES` per pixel.
-        owners: int (h, w), index into ``things`` per pixel, -1 where the background shows.
+        owners: int (h, w), index into ``things`` per pixel, -1 for background.
         things: class index and full area in pixels of each thing, from back to front.
     """
 
@@ -68,19 +68,19 @@ def random_colour(rng: Generator, hue: float, value: float) -> ndarray:
 
 
 def mix(pattern: ndarray, first: ndarray, second: ndarray) -> ndarray:
-    """Colours (h, w, 3) between two, as a pattern (h, w) in 0..1 says."""
+    """Mix two colours by a pattern (h, w) in 0..1 into colours (h, w, 3)."""
     return (first + pattern[:, :, None] * (second - first)).astype(np.float32)
 
 
 def draw_background(size: int, rng: Generator) -> Scene:
-    """Draw one kind of background above a slanted horizon and another one below."""
+    """Draw one kind of background above a slanted horizon and another kind below it."""
     y, x = np.mgrid[:size, :size]
     horizon = size * rng.uniform(0.25, 0.75) + (x - size / 2) * rng.uniform(-0.25, 0.25)
     image = np.zeros((size, size, 3), np.float32)
     kinds = np.zeros((size, size), np.uint8)
     for choice, region in ((ABOVE, y < horizon), (BELOW, y >= horizon)):
         name = str(rng.choice(list(choice)))
-        # Hues vary so widely, here and for things, that colour alone does not give the kind away.
+        # Hues vary so widely, here and for things, that colour alone does not reveal the kind.
         hue = HUES[name] + rng.uniform(-70, 70)
         dark, bright = random_colour(rng, hue, rng.uniform(0.3, 0.6)), random_colour(rng, hue, rng.uniform(0.7, 1))
         colours = mix(choice[name]((size, size), rng), dark, bright)
@@ -90,7 +90,7 @@ def draw_background(size: int, rng: Generator) -> Scene:
 
 
 def draw_thing(kind: int, radius: float, rng: Generator) -> Sprite:
-    """Draw a thing of a class, turned, stretched and coloured at random, on a canvas that just holds it."""
+    """Draw a thing of a class on a canvas that just holds it; rotation, stretch and colour are random."""
     side = 2 * int(np.ceil(radius)) + 3
     angle, stretch = rng.uniform(0, 2 * np.pi), np.array([1, rng.uniform(0.7, 1)])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -114,7 +114,7 @@ def draw_thing(kind: int, radius: float, rng: Generator) -> Sprite:
 
 
 def place(scene: Scene, sprite: Sprite, rng: Generator, attempts: int = 10) -> None:
-    """Put a thing in front of all others where it hides none of them too much, or nowhere."""
+    """Put a thing in front of all others, at a place where it hides none of them too much, or skip it."""
     size, side = scene.kinds.shape[0], sprite.cover.shape[0]
     for _ in range(attempts):
         top, left = rng.integers(-side // 4, size - 3 * side // 4, size=2)
@@ -128,7 +128,7 @@ def place(scene: Scene, sprite: Sprite, rng: Generator, attempts: int = 10) -> N
 
 
 def nothing_lost(scene: Scene, inside: tuple[slice, slice], solid: ndarray) -> bool:
-    """Tell whether every thing stays well in sight when ``solid`` (bool) covers the region ``inside``."""
+    """Tell whether every thing stays visible enough if ``solid`` (bool) covers the region ``inside``."""
     count = len(scene.things)
     before = np.bincount(scene.owners.ravel() + 1, minlength=count + 1)[1:]
     lost = np.bincount(scene.owners[inside][solid] + 1, minlength=count + 1)[1:]
@@ -151,7 +151,7 @@ def paint(scene: Scene, sprite: Sprite, inside: tuple[slice, slice]) -> None:
 
 
 def light(scene: Scene, rng: Generator) -> None:
-    """Light the scene from a side, tint it, add the camera's blur and noise, and round to uint8."""
+    """Light the scene from one side, tint it, add the camera's blur and noise, and round to uint8."""
     size = scene.kinds.shape[0]
     y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.7)

@@ -14,12 +14,12 @@ Texture = Callable[[ndarray, ndarray, float, Generator], ndarray]
 
 
 def soft_step(values: ndarray, sharpness: float = 4.0) -> ndarray:
-    """Turn a wave in -1..1 into a pattern in 0..1 with soft edges, so that nothing aliases."""
+    """Turn a wave in -1..1 into a pattern in 0..1 with soft edges, which avoid aliasing."""
     return np.clip(0.5 + 0.5 * sharpness * values, 0, 1)
 
 
 def smooth_noise(shape: tuple[int, int], cells: tuple[int, int], rng: Generator) -> ndarray:
-    """Random values (h, w) in 0..1, interpolated from ``cells`` (rows, columns) random ones."""
+    """Random values (h, w) in 0..1, interpolated from ``cells`` (rows, columns) of random values."""
     coarse = rng.random((cells[0] + 1, cells[1] + 1), dtype=np.float32)
     return np.clip(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), 0, 1)
 

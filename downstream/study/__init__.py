@@ -1,1 +1,1 @@
-"""Studies made of several runs: what is run, each once, and what came out."""
+"""Studies that consist of several runs: the commands, each run once, and the results."""

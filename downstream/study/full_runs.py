@@ -1,4 +1,4 @@
-"""Protocols that train: the commands train and test as processes, each run once."""
+"""Protocols that train: the commands train and test run as processes, each once."""
 
 import argparse
 import hashlib
@@ -19,14 +19,14 @@ from downstream.study.results import Measured
 from downstream.study.steps import Command, Steps, command_line
 from pretrain.evaluation.frozen import IMAGENET, Description, describe
 
-# Protocol -> config, which ends with the variant.
+# Protocol -> start of the config's name; the variant follows.
 TRAINED = {'linear_full': 'linear', 'partial': 'finetune', 'finetune': 'finetune'}
 
 
 def train_all(args: argparse.Namespace, protocols: list[str]) -> Iterator[Measured]:
-    """Train and test each protocol with each seed; what ended well in the working directory is not run again.
+    """Train and test each protocol with each seed; commands that succeeded in the working directory are not run again.
 
-    The weights tested are those of the last epoch: the best one would be chosen on the images it is judged by.
+    The weights of the last epoch are tested, because the best epoch would be chosen on the same images that judge it.
 
     Raises:
         ValueError: there is no recipe for the model.
@@ -42,10 +42,10 @@ def train_all(args: argparse.Namespace, protocols: list[str]) -> Iterator[Measur
 
 
 def model_of(args: argparse.Namespace) -> Description:
-    """What to build: as the checkpoint tells, or the command line for random weights.
+    """Describe the model to build, from the checkpoint, or from the command line for random weights.
 
     Raises:
-        ValueError: see `pretrain.evaluation.frozen.describe`; or 'random' is not told what to build.
+        ValueError: see `pretrain.evaluation.frozen.describe`; or 'random' comes without variant or image size.
     """
     if args.checkpoint != RANDOM:
         return describe(read_checkpoint(args.checkpoint), args.checkpoint, args.variant, args.img_size)
@@ -76,7 +76,7 @@ def train_one(args: argparse.Namespace, protocol: str, seed: int, found: Descrip
 
 
 def digest(config: Path, checkpoint: str, arguments: list[str]) -> str:
-    """Eight digits that differ for another command line, recipe or checkpoint, one written anew in its place too."""
+    """Eight digits that change with the command line, the recipe, the checkpoint's path and its modification time."""
     place = (None if checkpoint == RANDOM else find_published(checkpoint)) or Path(checkpoint).expanduser()
     written = place.stat().st_mtime_ns if place.is_file() else 0
     parts = [arguments, Config.fromfile(config).pretty_text, written]
@@ -87,7 +87,7 @@ def recipe(protocol: str, options: dict[str, Any]) -> Path:
     """Config of a protocol for a model.
 
     Raises:
-        ValueError: there is none for its size.
+        ValueError: there is no config for its size.
     """
     variant = options.get('variant', 'base')
     name = f'{TRAINED[protocol]}_{variant}'
@@ -98,7 +98,7 @@ def recipe(protocol: str, options: dict[str, Any]) -> Path:
 
 
 def model_options(protocol: str, found: Description) -> list[str]:
-    """Options of the config that build the model as pretrained, fine-tuned with a table per block, as BEiT is."""
+    """Config options that build the model as pretrained; in fine-tuning with one table per block, as in BEiT."""
     options = dict(found.options)
     if protocol != 'linear_full' and options.get('rel_pos') == 'shared_table':
         options['rel_pos'] = 'table'
@@ -108,13 +108,13 @@ def model_options(protocol: str, found: Description) -> list[str]:
 
 
 def pool_options(protocol: str, pool: str | None) -> list[str]:
-    """Options of the config that pool 'mean' or 'class' tokens, with the norm where it belongs; None: the recipe's."""
+    """Config options that pool 'mean' or 'class' tokens and put the norm in its place; None keeps the recipe's."""
     if pool is None:
         return []
-    # Fine-tuning on the mean norms behind the pooling.
+    # Fine-tuning on the mean has its norm after the pooling.
     return [f'model.pool={pool}', f'model.backbone.out_norm={pool == "class" or protocol == "linear_full"}']
 
 
 def data_options(found: Description) -> list[str]:
-    """Options of the config that make images of the model's size."""
+    """Config options that make images of the model's size."""
     return [f'{part}_dataloader.dataset.transform.size={found.size}' for part in ('train', 'val', 'test')]

@@ -8,15 +8,15 @@ class Method:
     """How the quickstart pretrains.
 
     Attributes:
-        name: for paths and command lines.
-        title: for people.
-        config: of the pretraining.
-        epochs: of the pretraining.
+        name: name in paths and command lines.
+        title: name for people.
+        config: config of the pretraining.
+        epochs: epochs of the pretraining.
         idea: what it learns from.
         picture: what the picture of `dense-mae reconstruct` shows.
-        backbone: options of the backbone that fit its weights, in both arms.
+        backbone: options of the backbone that fit its weights, used in both arms.
         tokenizer: config of the image tokenizer to train first; None for none.
-        tokenizer_epochs: of that.
+        tokenizer_epochs: epochs of the tokenizer.
     """
 
     name: str

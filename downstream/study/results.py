@@ -13,7 +13,7 @@ Measured = tuple[str, int, dict[str, float]]
 
 
 def write_results(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` as JSON; the file is there in full or not at all.
+    """Write ``content`` as JSON; the file is written completely or not at all.
 
     Raises:
         OSError: it cannot be written.
@@ -25,7 +25,7 @@ def write_results(path: Path, content: dict[str, Any]) -> None:
 
 
 def table(protocol: str, title: str, runs: dict[str, dict[str, float]]) -> str:
-    """Table of one protocol: each figure with its mean over the seeds, its deviation (n - 1) and the seeds' own."""
+    """Table of one protocol: each figure with its mean over the seeds, its deviation (n - 1) and each seed's value."""
     lines = [f'{protocol}: {title}', f'{"":<14} {"mean":>8} {"spread":>8}   ' + '  '.join(f'seed {s:>3}' for s in runs)]
     for figure in next(iter(runs.values())):
         values = [run[figure] for run in runs.values()]

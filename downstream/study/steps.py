@@ -1,4 +1,4 @@
-"""Run command lines side by side, each once: what has ended well is not run again."""
+"""Run command lines side by side, each once: a command that succeeded is not run again."""
 
 import json
 import os
@@ -18,20 +18,20 @@ STAMP = re.compile(r'^\S+ \S+ - mmengine - INFO - ')
 
 @dataclass(frozen=True)
 class Command:
-    """A command line with a name that marks it as done."""
+    """A command line, and a name under which it is marked as done."""
 
     name: str
     argv: tuple[str, ...]
 
 
 def command_line(name: str, *arguments: object) -> tuple[str, ...]:
-    """Command line of one of our own commands, for `Steps`."""
+    """Make the command line of one of our own commands, for `Steps`."""
     return (sys.executable, '-m', 'downstream.cli', name, *map(str, arguments))
 
 
 @dataclass
 class Running:
-    """A command on its way."""
+    """A command that is running."""
 
     command: Command
     process: subprocess.Popen
@@ -43,8 +43,8 @@ class Steps:
     """Runs commands below a working directory, with a log and a mark of completion for each.
 
     Args:
-        work_dir: gets ``logs`` and ``done``.
-        cores: processor cores to share between the commands that run at once.
+        work_dir: the directory in which ``logs`` and ``done`` are made.
+        cores: processor cores that the commands running at once share.
         environment: variables to set for the commands.
     """
 
@@ -81,7 +81,7 @@ class Steps:
             self.running = []
 
     def stop(self) -> None:
-        """End the commands that run; `run`, in another thread, then raises."""
+        """End the running commands; a `run` in another thread then raises."""
         for each in self.running:
             each.process.terminate()
             each.process.wait()
@@ -92,9 +92,9 @@ class Steps:
     def _launch(self, command: Command, threads: int) -> Running:
         log = self.logs / f'{command.name}.log'
         print(f'  $ {" ".join(command.argv)}\n    log: {log}', flush=True)
-        # Threads that spin while they wait would take the core from those that work.
+        # Threads that spin while they wait would take the cores from the threads that work.
         threading = {'OMP_NUM_THREADS': str(threads), 'OMP_WAIT_POLICY': 'PASSIVE'}
-        # A checkout need not be installed.
+        # Set so that a checkout need not be installed.
         path = os.pathsep.join(filter(None, [str(HOME), os.environ.get('PYTHONPATH')]))
         environment = {**os.environ, **threading, 'PYTHONPATH': path, **self.environment}
         with log.open('a') as file:
@@ -102,7 +102,7 @@ class Steps:
         return Running(command, process, log, time.monotonic())
 
     def _watch(self, running: Sequence[Running]) -> list[Running]:
-        """Wait until a command ends, telling how all are going; return those that still run."""
+        """Wait until a command ends, and print the progress of all; return those that still run."""
         shown = time.monotonic()
         while all(each.process.poll() is None for each in running):
             time.sleep(0.1)
@@ -125,6 +125,6 @@ class Steps:
 
 
 def last_progress(log: Path) -> str:
-    """Newest line of a log that tells the time left, without its time stamp; 'starting' before there is one."""
+    """Newest log line that tells the time left, without its time stamp; 'starting' if there is none yet."""
     lines = [line for line in log.read_text(errors='replace').splitlines() if 'eta:' in line]
     return ' '.join(STAMP.sub('', lines[-1]).split()) if lines else 'starting'

@@ -1,4 +1,4 @@
-"""What fine-tuning does to a normalised batch: erasing, mixup, cutmix, smoothed labels.
+"""Augmentation of a normalised batch in fine-tuning: erasing, mixup, cutmix, smoothed labels.
 
 Letters: B batch, C channels, N classes.
 """
@@ -13,10 +13,10 @@ from pretrain.data.reading import seeded_libraries
 
 
 class BatchAugment:
-    """Erase and mix images, and make soft targets; timm does the work, and PyTorch's seed decides.
+    """Erase and mix images, and make soft targets, all with timm; PyTorch's seed decides what is drawn.
 
-    Mixing pairs a sample with another of the batch, one strength for all (arXiv 1710.09412, 1905.04899); with both
-    kinds on, each batch draws one of them. The last sample of an odd batch stays as it is.
+    Mixing pairs each sample with another of the batch, with one strength for all (arXiv 1710.09412, 1905.04899). If
+    both kinds are on, each batch draws one of them. The last sample of an odd batch is not mixed.
 
     Args:
         num_classes: N.

@@ -1,4 +1,4 @@
-"""Transforms of classified images: training as MAE and BEiT fine-tune, and evaluation.
+"""Transforms of labelled images, for fine-tuning as in MAE and BEiT, and for evaluation.
 
 Letters: C channels, H, W size of the image, h, w wanted.
 """
@@ -15,21 +15,21 @@ from torch import Tensor
 from pretrain.data.reading import seeded_libraries
 from pretrain.data.transforms import augment, pair, resize
 
-# ImageNet's mean colour, which fills what RandAugment leaves empty.
+# ImageNet's mean colour, which fills the areas that RandAugment leaves empty.
 MEAN = (124, 116, 104)
-# At 10, which one draw of m9-mstd0.5 in 44 reaches, timm's posterize keeps 0 bits, and new Pillow refuses that.
+# At magnitude 10, timm's posterize keeps 0 bits, which new Pillow refuses. One draw of m9-mstd0.5 in 44 reaches it.
 MAX_MAGNITUDE = 9.99
 RANDAUGMENT = 'rand-m9-mstd0.5-inc1'
 
 
 @TRANSFORMS.register_module()
 class TrainTransform:
-    """Random resized crop, random flip, RandAugment (arXiv 1909.13719) of timm.
+    """Random resized crop, random flip, and timm's RandAugment (arXiv 1909.13719).
 
     Args:
         size: side of the crops in pixels, or (height, width).
         crop_scale: least and greatest share of an image's area in a crop.
-        rand_augment: timm's description of the policy; None for none.
+        rand_augment: the policy in timm's notation; None for no policy.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class TrainTransform:
 
 @TRANSFORMS.register_module()
 class EvalTransform:
-    """The middle of the image, resized before so that it covers a fixed share of it; nothing random.
+    """Resize the image, then take a crop from the middle that covers a fixed share of it; nothing is random.
 
     Args:
         size: side of the crops in pixels, or (height, width).
-        crop_pct: share of the resized image's shorter side that the crop covers; None takes MAE's: 224 / 256 up to
-            224 pixels, all above.
+        crop_pct: share of the resized image's shorter side that the crop covers. None takes MAE's: 224 / 256 for sizes
+            up to 224 pixels, and 1 above.
     """
 
     def __init__(self, size: int | Sequence[int] = 224, crop_pct: float | None = None) -> None:
@@ -80,7 +80,7 @@ class EvalTransform:
     def __call__(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Map uint8 (C, H, W) to uint8 (C, h, w); ``generator`` is not used."""
         height, width = image.shape[1:]
-        # The side that fits more tightly gets its length exactly, the other is rounded down, as in torchvision.
+        # The tighter side gets its exact length, and the other side is rounded down, as in torchvision.
         if height * self.covered[1] <= width * self.covered[0]:
             enlarged = self.covered[0], int(self.covered[0] * width / height)
         else:

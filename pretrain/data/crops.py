@@ -1,4 +1,4 @@
-"""Objects cut out of a detection or segmentation data set: a small labelled set to judge features on."""
+"""Objects cut out of a detection or segmentation data set, as a small labelled set to evaluate features on."""
 
 import re
 from collections import Counter, defaultdict
@@ -37,7 +37,7 @@ class Selection:
         min_size: least width and height of a box in pixels.
         margin: share of the box added on each side.
         min_count: classes with fewer objects than this, in training or validation, are left out.
-        max_count: objects taken per class and part, spread over the images; 0 takes all.
+        max_count: number of objects taken per class and part, spread over the images; 0 takes all.
         classes: the classes to take; empty takes all.
 
     Raises:
@@ -63,7 +63,7 @@ def find_boxes(root: Path, zero_is_class: bool | None = None) -> dict[str, list[
 
     Args:
         root: the directory.
-        zero_is_class: of masks, see `find_ade`.
+        zero_is_class: how to read masks, see `find_ade`.
 
     Raises:
         ValueError: the directory has neither layout, lacks a part, or holds annotations that cannot be used.
@@ -84,7 +84,7 @@ def find_boxes(root: Path, zero_is_class: bool | None = None) -> dict[str, list[
 
 
 def coco_boxes(part: CocoPart) -> Iterator[Box]:
-    """List the boxes of a COCO annotation file, as it was corrected, but for crowds."""
+    """List the boxes of a corrected COCO annotation file, except crowds."""
     names = {category['id']: category['name'] for category in part.content['categories']}
     files = {image['id']: part.images / image['file_name'] for image in part.content['images']}
     for entry in part.content['annotations']:
@@ -105,10 +105,10 @@ def mask_boxes(part: AdePart) -> Iterator[Box]:
 
 
 def select(boxes: dict[str, list[Box]], selection: Selection) -> dict[str, list[Box]]:
-    """Choose objects that are large enough, of classes that are frequent enough in both parts.
+    """Choose objects that are large enough, from classes that are frequent enough in both parts.
 
     Raises:
-        ValueError: a class asked for is not there, or fewer than two classes are left.
+        ValueError: a requested class does not exist, or fewer than two classes are left.
     """
     known = {box.label for part in boxes.values() for box in part}
     absent = [name for name in selection.classes if name not in known]
@@ -125,18 +125,18 @@ def select(boxes: dict[str, list[Box]], selection: Selection) -> dict[str, list[
 
 
 def _large(boxes: Iterable[Box], min_size: int) -> list[Box]:
-    """Boxes of at least ``min_size`` pixels in width and height."""
+    """Keep the boxes of at least ``min_size`` pixels in width and height."""
     return [box for box in boxes if min(box.place[2:]) >= min_size]
 
 
 def _frequent(boxes: dict[str, list[Box]], wanted: set[str], min_count: int) -> set[str]:
-    """Those of the wanted classes that have ``min_count`` boxes in every part."""
+    """Keep the wanted classes that have at least ``min_count`` boxes in every part."""
     counts = [Counter(box.label for box in each) for each in boxes.values()]
     return {name for name in wanted if all(count[name] >= min_count for count in counts)}
 
 
 def _limit(boxes: Iterable[Box], kept: set[str], max_count: int) -> Iterator[Box]:
-    """Take ``max_count`` boxes of each kept class at equal distances in the list, all where it is 0."""
+    """Take ``max_count`` boxes of each kept class, evenly spaced in the list; 0 takes all."""
     by_label = defaultdict(list)
     for box in boxes:
         if box.label in kept:
@@ -150,7 +150,7 @@ def write_crops(boxes: dict[str, list[Box]], out: Path, margin: float) -> dict[s
     """Cut objects out and write them as ``out/PART/CLASS/NUMBER.jpg``; returns how many per part and class.
 
     Raises:
-        FileExistsError: ``out`` is not empty: crops of two selections would mix.
+        FileExistsError: ``out`` is not empty, so the crops of two selections would mix.
         ValueError: an image cannot be read, or a box lies outside of it.
     """
     if out.exists() and any(out.iterdir()):
@@ -173,7 +173,7 @@ def write_crops(boxes: dict[str, list[Box]], out: Path, margin: float) -> dict[s
 
 
 def folder_names(labels: Iterable[str]) -> dict[str, str]:
-    """A folder's name for each class, all different on any file system: 'a/b' and 'a_b' get 'a_b' and 'a_b_2'."""
+    """Name a folder for each class, distinct on any file system: 'a_b' keeps its name, and 'a/b' becomes 'a_b_2'."""
     names: dict[str, str] = {}
     for label in sorted(labels, key=lambda label: (safe_name(label) != label, label)):
         name = base = safe_name(label)
@@ -186,7 +186,7 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def safe_name(label: str) -> str:
-    """A class's name without what a folder's name may not hold, and neither hidden nor above its place."""
+    """Make a class's name valid as a folder's name, which is neither hidden nor points to a folder above."""
     return re.sub(r'[\x00-\x1f\\/:*?"<>|]', '_', label).strip('. ') or '_'
 
 
@@ -198,7 +198,7 @@ def _write_jpeg(file: Path, crop: np.ndarray) -> None:
 
 
 def cut(image: np.ndarray, place: tuple[int, int, int, int], margin: float) -> np.ndarray:
-    """Cut a box (left, top, width, height) with a margin on each side, as far as the image (H, W, 3) reaches."""
+    """Cut out a box (left, top, width, height) with a margin on each side, clipped to the image (H, W, 3)."""
     left, top, width, height = place
     x, y = round(width * margin), round(height * margin)
     return image[max(0, top - y) : top + height + y, max(0, left - x) : left + width + x]

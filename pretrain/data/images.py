@@ -1,4 +1,4 @@
-"""Image files of any usual kind -> RGB arrays."""
+"""Image files of any common format -> RGB arrays."""
 
 import os
 import warnings
@@ -16,9 +16,9 @@ def find_images(
     roots: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     keep: Callable[[list[str]], list[str]] | None = None,
 ) -> list[str]:
-    """List the image files under one or several directories, at any depth, links followed, in a fixed order.
+    """List the image files under one or several directories, at any depth and in a fixed order; follow links.
 
-    Each file is listed once, whatever links and directories lead to it. What is passed over is told in warnings.
+    Each file is listed once, even if several links or directories lead to it. Warnings tell which entries are skipped.
 
     Args:
         roots: a directory, or several.
@@ -28,7 +28,7 @@ def find_images(
         sorted paths per directory, the directories in the order given.
 
     Raises:
-        ValueError: a directory does not exist, or holds no image that another one before it does not hold.
+        ValueError: a directory does not exist, or holds no image that is not already in an earlier one.
     """
     folders = [os.fspath(root) for root in ([roots] if isinstance(roots, str | os.PathLike) else roots)]
     for folder in folders:
@@ -48,23 +48,24 @@ def find_images(
 
 
 def find_training_images(roots: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """List images to pretrain on: as `find_images`, but not those for validation and test nor masks, at any depth.
+    """List images to pretrain on, like `find_images`, but skip validation, test and mask folders at any depth.
 
-    A directory given by itself is taken whatever its name is.
+    A directory that is itself in ``roots`` is used whatever its name is.
     """
     return find_images(roots, training_folders)
 
 
 def jpeg_size(data: bytes, name: str) -> tuple[int, int] | None:
-    """Size (H, W) of a JPEG as seen, turned as EXIF says, from its header alone.
+    """Displayed size (H, W) of a JPEG, turned as EXIF says, read from its header alone.
 
     Args:
-        data: of the file.
+        data: bytes of the file.
         name: for messages.
 
     Returns:
-        None where `decode_reduced` has no use: no JPEG, or CMYK; or turned, with sides that are no multiple of 8: what
-        is left over would lie at the side that reduced pixels are counted from.
+        the size, or None if `decode_reduced` cannot be used: the file is no JPEG, or is CMYK, or is turned and has
+        sides that are no multiple of 8. In the last case the remainder would lie at the side from which reduced pixels
+        are counted.
 
     Raises:
         ValueError: the file cannot be read.

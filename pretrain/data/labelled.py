@@ -18,17 +18,17 @@ from pretrain.data.reading import path_array, read_next, read_tensor
 class LabelledImages(Dataset):
     """All images of a directory with one folder per class; classes are numbered in the order of their names.
 
-    A file that cannot be read is named in a warning, and the next one, with its own label, takes its place.
+    A file that cannot be read is named in a warning. The next one, with its own label, takes its place.
 
     Args:
-        data_root: the directory; below the folder of a class its images lie at any depth.
+        data_root: the directory; images may lie at any depth below the folder of their class.
         transform: `TrainTransform`, `EvalTransform` or a config of one.
 
     Raises:
-        ValueError: the directory, or a class in it, is not what it has to be.
+        ValueError: the directory, or a class in it, is not as required.
 
     Attributes:
-        metainfo: ``classes``, their names.
+        metainfo: ``classes``, the names of the classes.
         labels: int64 (images,).
     """
 
@@ -46,23 +46,23 @@ class LabelledImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor | int]:
         """Read and transform one image: ``inputs`` uint8 (3, h, w), RGB, and ``data_samples``, its label.
 
-        mmengine's ``default_collate`` makes a batch of them: uint8 (B, 3, h, w) and int64 (B,).
+        mmengine's ``default_collate`` makes batches: uint8 (B, 3, h, w) and int64 (B,).
 
         Raises:
-            ValueError: not a single file of the data set can be read.
+            ValueError: no file of the data set can be read.
         """
         image, place = read_next(self.paths, index, read_tensor)
         return {'inputs': self.transform(image), 'data_samples': int(self.labels[place])}
 
 
 def labelled_parts(root: str | Path) -> tuple[str, str]:
-    """Directories of the training and the validation part of a data set, which have the same classes.
+    """Directories of the training and the validation part of a data set, which must have the same classes.
 
     Args:
-        root: holds ``train/CLASS`` and ``val/CLASS``, or other usual names of the parts.
+        root: holds ``train/CLASS`` and ``val/CLASS``, or other common names of the parts.
 
     Raises:
-        ValueError: a part is absent, or they are of different classes; see also `class_folders`.
+        ValueError: a part is missing, or the parts have different classes; see also `class_folders`.
     """
     place = Path(root)
     if not place.is_dir():

@@ -1,4 +1,4 @@
-"""What data sets of images share: reading past broken files, and one source of randomness."""
+"""Helpers that all data sets of images use: reading past broken files, and one source of randomness."""
 
 import os
 import random
@@ -18,9 +18,9 @@ T = TypeVar('T')
 
 
 def path_array(paths: Iterable[str]) -> np.ndarray:
-    """Paths as one array of bytes.
+    """Put paths into one array of bytes.
 
-    A list of a million strings would be copied into every worker bit by bit, as reading a Python object writes its
+    A list of a million strings would gradually be copied into every worker, because reading a Python object writes its
     reference count.
     """
     return np.array([os.fsencode(path) for path in paths])
@@ -38,13 +38,13 @@ def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[
     Args:
         paths: see `path_array`.
         index: where to start.
-        read: makes something of a file, and raises ValueError where it cannot.
+        read: reads a file, and raises ValueError if it cannot.
 
     Returns:
-        what ``read`` made; and the index of the image read.
+        the result of ``read``, and the index of the image read.
 
     Raises:
-        ValueError: not a single file can be read.
+        ValueError: no file can be read.
     """
     for step in range(len(paths)):
         place = (index + step) % len(paths)
@@ -57,7 +57,7 @@ def read_next(paths: np.ndarray, index: int, read: Callable[[str], T]) -> tuple[
 
 @contextmanager
 def seeded_libraries(generator: torch.Generator | None = None) -> Iterator[None]:
-    """Let Python's and NumPy's global generators, from which timm draws, follow PyTorch's inside the block.
+    """Seed Python's and NumPy's global generators, from which timm draws, from PyTorch's inside the block.
 
     Args:
         generator: source of the seed; None takes PyTorch's own.

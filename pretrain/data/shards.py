@@ -1,8 +1,8 @@
 """Image sets packed in tar files, for network and object storage, which is slow with many small files.
 
-Beside the tar files lies an index that tells where each image begins. So any of them is read by itself, and loaders,
-samplers, epochs and resumed runs are those of an image set in a directory. The files are read through fsspec: a
-directory, or an address such as ``https://HOST/PATH`` or ``s3://BUCKET/PATH``, with the package that fsspec names.
+An index beside the tar files tells where each image begins. So each image can be read by itself, and loaders, samplers,
+epochs and resumed runs work as with an image set in a directory. The files are read through fsspec from a directory, or
+from an address such as ``https://HOST/PATH`` or ``s3://BUCKET/PATH``, with the package that fsspec names.
 """
 
 import io
@@ -29,26 +29,26 @@ AGAIN = 'write it with `python tools/shards.py DIR OUT`'
 
 @DATASETS.register_module()
 class ShardedImages(Dataset):
-    """Unlabelled images out of shards; in a config it takes the place of `pretrain.data.unlabelled.UnlabelledImages`.
+    """Unlabelled images from shards; a config can use it instead of `pretrain.data.unlabelled.UnlabelledImages`.
 
-    The images of a batch are fetched together. One that cannot be read is named in a warning, and the next one takes
-    its place.
+    The images of a batch are fetched together. An image that cannot be read is named in a warning, and the next one
+    takes its place.
 
     Args:
         data_root: directory of shards, or their address.
-        crop_size: see `pretrain.data.unlabelled.UnlabelledImages`, as the next six.
-        crop_scale: of these.
-        crop: of these.
-        color_jitter: of these.
-        token_size: of these.
-        repeats: of these.
-        value_range: of these.
+        crop_size: see `pretrain.data.unlabelled.UnlabelledImages`, also for the next six.
+        crop_scale: see there.
+        crop: see there.
+        color_jitter: see there.
+        token_size: see there.
+        repeats: see there.
+        value_range: see there.
 
     Raises:
-        ValueError: there is no index, or a shard is not what it tells, or a value is unknown or out of its range.
+        ValueError: there is no index, a shard does not match it, or a value is unknown or out of its range.
     """
 
-    # mmengine hands it to the visualizer; there are no classes here.
+    # mmengine passes this to the visualizer; there are no classes here.
     metainfo: dict = {}
 
     def __init__(
@@ -77,12 +77,12 @@ class ShardedImages(Dataset):
         """Read one image and draw its views, see `pretrain.data.unlabelled.UnlabelledImages`.
 
         Raises:
-            ValueError: not a single image can be read.
+            ValueError: no image can be read.
         """
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
-        """The images of a batch, see `__getitem__`; loaders of PyTorch ask for them so."""
+        """Read the images of a batch, see `__getitem__`; PyTorch's loaders call this method."""
         return [self._views(index, content) for index, content in zip(indices, self._fetch(indices), strict=True)]
 
     def _views(self, index: int, content: bytes | Exception) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ class ShardedImages(Dataset):
         if isinstance(content, Exception):
             raise ValueError(f'{name} cannot be read: {content}') from content
         if len(content) != length:
-            # A server that knows of no ranges sends the whole file.
+            # A server that does not support ranges sends the whole file.
             raise ValueError(f'{name} cannot be read: {len(content)} bytes came in place of {length}')
         if self.repeats == 1:
             return self.make_views.from_bytes(content, name)
@@ -108,8 +108,8 @@ class ShardedImages(Dataset):
         return torch.utils.data.default_collate([self.make_views(image) for _ in range(self.repeats)])
 
     def _fetch(self, indices: Sequence[int]) -> list[bytes | Exception]:
-        """Bytes of images, or what went wrong with one."""
-        # Opened anew in each worker: connections do not survive a fork. fsspec keeps it for the next time.
+        """Fetch the bytes of images; an image that fails gives its exception."""
+        # Each worker opens its own connection, because connections do not survive a fork. fsspec caches it.
         files, root = fsspec.core.url_to_fs(self.root)
         shards, starts, lengths = self.places[indices].T.tolist()
         ends = [start + length for start, length in zip(starts, lengths, strict=True)]
@@ -126,7 +126,7 @@ def read_index(root: str) -> tuple[list[str], np.ndarray]:
         names of the shards; int64 (images, 3): number of the shard, first byte in it, bytes of each image.
 
     Raises:
-        ValueError: there is none, or it is none of ours, or the shards are not those it tells of.
+        ValueError: there is no index, it is not one of ours, or it does not match the shards.
     """
     try:
         files, folder = fsspec.core.url_to_fs(root)
@@ -157,7 +157,7 @@ def _fits(names: list[Any], images: list[Any], sizes: list[Any], places: np.ndar
 
 
 def _check_shard(files: Any, path: str, size: int) -> None:
-    """Refuse a shard that is absent or of another size than it was written with."""
+    """Refuse a shard that is missing or no longer has the size it was written with."""
     try:
         found = files.size(path)
     except OSError as error:

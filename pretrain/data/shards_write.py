@@ -1,4 +1,4 @@
-"""Packing images in tar files, with an index of where each one lies; `pretrain.data.shards` reads them."""
+"""Pack images into tar files, with an index of where each one lies; `pretrain.data.shards` reads them."""
 
 import io
 import json
@@ -12,25 +12,25 @@ import numpy as np
 from pretrain.data.images import find_training_images
 
 INDEX = 'index.json'
-# int64 (images, 3): number of the shard, first byte in it, bytes.
+# int64 (images, 3): number of the shard, first byte in it, length in bytes.
 PLACES = 'places.npy'
-# Of a header in a tar file of the plain kind.
+# Bytes of a header in a plain (USTAR) tar file.
 HEADER = 512
 
 
 def write_shards(roots: str | Sequence[str], out: str | Path, images_per_shard: int = 1000) -> list[dict]:
-    """Pack the images under some directories into tar files, in random order, bytes as they are.
+    """Pack the images under some directories into tar files in random order, with their bytes unchanged.
 
     Args:
         roots: a directory, or several.
         out: directory for the shards and their index.
-        images_per_shard: images in each but the last.
+        images_per_shard: number of images in each shard; the last one may have fewer.
 
     Returns:
         the index: ``name``, ``images`` and ``bytes`` of each shard.
 
     Raises:
-        ValueError: a directory holds no image, or ``out`` has shards already, or ``images_per_shard`` is below 1.
+        ValueError: a directory holds no image, ``out`` already has shards, or ``images_per_shard`` is below 1.
     """
     if images_per_shard < 1:
         raise ValueError(f'images_per_shard={images_per_shard} is below 1')
@@ -39,7 +39,7 @@ def write_shards(roots: str | Sequence[str], out: str | Path, images_per_shard: 
         raise ValueError(f'{folder} has an {INDEX} already: choose another directory')
     folder.mkdir(parents=True, exist_ok=True)
     paths = find_training_images(roots)
-    # What is read in order, by another program, is then mixed.
+    # Shuffled, so that a program that reads the shards in order still sees mixed images.
     random.Random(0).shuffle(paths)
     shards, places = [], np.empty((len(paths), 3), np.int64)
     for number, start in enumerate(range(0, len(paths), images_per_shard)):
@@ -48,13 +48,13 @@ def write_shards(roots: str | Sequence[str], out: str | Path, images_per_shard: 
         places[start : start + len(part), 1:] = _write_shard(folder / name, part, start)
         shards.append({'name': name, 'images': len(part), 'bytes': (folder / name).stat().st_size})
     np.save(folder / PLACES, places)
-    # Last: an unfinished set has no index and is not taken for one.
+    # Written last: an unfinished set has no index, so it is not mistaken for a finished one.
     (folder / INDEX).write_text(json.dumps({'shards': shards}, indent=1))
     return shards
 
 
 def _write_shard(file: Path, paths: Sequence[str], first: int) -> list[tuple[int, int]]:
-    """Write a tar file; return first byte and bytes of each image in it."""
+    """Write a tar file; return the first byte and the length in bytes of each image in it."""
     places = []
     with tarfile.open(file, 'w', format=tarfile.USTAR_FORMAT) as tar:
         for number, path in enumerate(paths, first):

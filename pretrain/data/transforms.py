@@ -31,8 +31,8 @@ def draw_crop(
         generator: source of randomness; None takes PyTorch's own.
 
     Returns:
-        (top, left, h, w); the middle of the image, cut to the nearest allowed ratio, where ten boxes in a row do
-        not fit.
+        (top, left, h, w). If ten boxes in a row do not fit, this is the middle of the image, cut to the nearest
+        allowed ratio.
     """
     height, width = size
     low, high = (math.log(ratio) for ratio in ASPECT_RATIOS)
@@ -49,10 +49,10 @@ def draw_crop(
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bicubically, antialiased, as Pillow does: to one grey level, but for overshoots at hard edges.
+    """Resize bicubically with antialiasing, within one grey level of Pillow except for overshoots at hard edges.
 
     Args:
-        image: uint8 (C, H, W); fastest where the channels lie last in memory.
+        image: uint8 (C, H, W); fastest with channels last in memory.
         size: (height, width) wanted.
 
     Returns:
@@ -67,7 +67,7 @@ def augment(
     area_scale: tuple[float, float],
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Crop at random, resize the crop, and mirror every other image.
+    """Crop at random, resize the crop, and mirror it with probability one half.
 
     Args:
         image: uint8 (C, H, W).

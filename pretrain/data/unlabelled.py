@@ -24,21 +24,22 @@ class UnlabelledImages(Dataset):
         data_root: a directory, or several; searched at any depth, see `find_training_images`.
         crop_size: side of the crops in pixels, or (height, width).
         crop_scale: least and greatest share of an image's area in a crop.
-        crop: kind of crop, see `ViewMaker`, as the next.
-        color_jitter: of these.
-        repeats: views of each decoded image, with crops and masks of their own: decoding is paid once for all. They lie
-            on an axis of their own, which ``collate_fn=dict(type='flatten_repeats')`` joins with the batch's, so that
-            a step sees ``batch_size * repeats`` views. tools/train.py counts them in a scaled lr.
+        crop: kind of crop, see `ViewMaker`.
+        color_jitter: see `ViewMaker`.
+        repeats: number of views of each decoded image, each with its own crop and mask, so that an image is decoded
+            only once for all of them. They lie on a separate axis, which ``collate_fn=dict(type='flatten_repeats')``
+            joins with the batch axis. A step then sees ``batch_size * repeats`` views, and tools/train.py counts them
+            in a scaled lr.
         token_size: side in pixels, or (height, width), of the second view of the crop for an image tokenizer:
             patches of the crop times the tokenizer's stride, 112 for 224 pixels in patches of 16.
-        value_range: values of 16-bit images that become black and white, such as (0, 4095) of a camera of 12 bits; None
+        value_range: values of 16-bit images that become black and white, such as (0, 4095) for a 12-bit camera; None
             takes (0, 65535).
 
     Raises:
         ValueError: a directory does not exist or holds no image, or a value is unknown or out of its range.
     """
 
-    # mmengine hands it to the visualizer; there are no classes here.
+    # mmengine passes this to the visualizer; there are no classes here.
     metainfo: dict = {}
 
     def __init__(
@@ -68,7 +69,7 @@ class UnlabelledImages(Dataset):
         With ``repeats`` R above 1, (R, 3, height, width).
 
         Raises:
-            ValueError: not a single file of the dataset can be read.
+            ValueError: no file of the dataset can be read.
         """
         if self.repeats == 1:
             views, _ = read_next(self.paths, index, self.make_views.from_file)
@@ -81,5 +82,5 @@ class UnlabelledImages(Dataset):
 
 @FUNCTIONS.register_module()
 def flatten_repeats(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Collate samples of R views each to (B * R, 3, H, W), the views of an image together."""
+    """Collate samples of R views each into (B * R, 3, H, W), with the views of an image next to each other."""
     return {name: value.flatten(0, 1) for name, value in torch.utils.data.default_collate(samples).items()}

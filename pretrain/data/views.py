@@ -1,4 +1,4 @@
-"""The views of an image that pretraining looks at: how a crop is drawn, and what is made of it.
+"""The views of an image that pretraining uses: how a crop is drawn, and how it becomes a view.
 
 Letters: H, W size of the image, h, w size of a crop.
 """
@@ -20,8 +20,8 @@ from pretrain.data.transforms import draw_crop, resize
 CROPS = ('random', 'fixed', 'centre')
 # Side of a crop of fixed size over the image's shorter side: 224 of 256, as in evaluation on ImageNet.
 FIXED_SHARE = 224 / 256
-# A crop is decoded at reduced scale where it stays at least this many times as large as the views. Compared with full
-# decoding, photographs then differ by 0.9 of 255 in the mean from 1.6 on; at 1 by 2.4.
+# A crop is decoded at reduced scale if it stays at least this many times as large as the views. Compared with full
+# decoding, photographs then differ by 0.9 of 255 on average for factors from 1.6 on, and by 2.4 for a factor of 1.
 LEAST_SHRINK = 2
 
 Box = tuple[int, int, int, int]
@@ -29,12 +29,12 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Choice:
-    """What is random about a view.
+    """The random choices for a view.
 
     Attributes:
         box: the crop (top, left, h, w).
         mirrored: whether left and right are swapped.
-        factors: of brightness, contrast and saturation; None where colours stay.
+        factors: factors of brightness, contrast and saturation; None leaves colours unchanged.
     """
 
     box: Box
@@ -46,15 +46,16 @@ class Choice:
 class ViewMaker:
     """Draws a view of an image, and a second one of the same crop for an image tokenizer.
 
-    The kinds of crop are those that MAE compares (arXiv 2111.06377, table 1e): 'random' size and place, mirrored every
-    other time, is the paper's own; 'fixed' size at a random place, mirrored too; 'centre', always the same.
+    The kinds of crop are those that MAE compares (arXiv 2111.06377, table 1e). 'random' has a random size and place, is
+    mirrored half of the time, and is the paper's own. 'fixed' has a fixed size at a random place and is mirrored too.
+    'centre' is always the same.
 
     Attributes:
         size: (height, width) of the view.
         crop: a member of `CROPS`.
         crop_scale: least and greatest share of the area of a 'random' crop.
         color_jitter: strength of changes in brightness, contrast and saturation, in [0, 1]; BEiT takes 0.4.
-        token_size: (height, width) of the second view, Lanczos as for DALL-E's tokenizer; None for none.
+        token_size: (height, width) of the second view, resized by Lanczos as for DALL-E's tokenizer; None for none.
         value_range: values of 16-bit images that become 0 and 255; None takes 0 and 65535.
 
     Raises:
@@ -82,7 +83,7 @@ class ViewMaker:
             generator: source of randomness; None takes PyTorch's own.
 
         Returns:
-            ``inputs`` uint8 (C, *size), with ``token_size`` also ``token_inputs`` uint8 (C, *token_size).
+            ``inputs`` uint8 (C, *size); with ``token_size`` also ``token_inputs`` uint8 (C, *token_size).
         """
         return self.render(image, self.draw((image.shape[1], image.shape[2]), generator))
 
@@ -93,16 +94,16 @@ class ViewMaker:
     def from_bytes(self, data: bytes, name: str, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Draw the views of an image; decode a JPEG no finer than the crop needs.
 
-        The draws are those of full decoding. Where pixels are means over 2, 4 or 8, the edges of the crop move to
-        the nearest of their borders.
+        The draws are the same as with full decoding. If each pixel is a mean over 2, 4 or 8, the edges of the crop move
+        to the nearest pixel borders.
 
         Args:
-            data: of the image file.
+            data: bytes of the image file.
             name: for messages.
             generator: see `__call__`.
 
         Raises:
-            ValueError: the image cannot be read; names it and says why.
+            ValueError: the image cannot be read; the message names it and says why.
         """
         size = jpeg_size(data, name)
         if size is None:
@@ -112,7 +113,7 @@ class ViewMaker:
         few = size[0] * size[1] <= MOST_PIXELS * factor**2
         pixels = decode_reduced(data, factor) if few else None
         if pixels is None or pixels.shape[:2] != (-(-size[0] // factor), -(-size[1] // factor)):
-            # OpenCV may read the header otherwise.
+            # OpenCV may read the header differently.
             image = self.whole(data, name)
             return self.render(image, choice) if image.shape[1:] == size else self(image, generator)
         # (H, W, 3) -> (3, H, W)
@@ -120,18 +121,18 @@ class ViewMaker:
         return self.render(image, replace(choice, box=reduced_box(choice.box, factor)))
 
     def whole(self, data: bytes, name: str) -> Tensor:
-        """Decode all of an image: uint8 (3, H, W); see `decode`."""
+        """Decode the whole image: uint8 (3, H, W); see `decode`."""
         return torch.from_numpy(decode(data, name, self.value_range)).permute(2, 0, 1)
 
     def draw(self, size: tuple[int, int], generator: torch.Generator | None = None) -> Choice:
-        """Draw everything random about the view of an image of ``size`` (H, W)."""
+        """Draw all random choices for the view of an image of ``size`` (H, W)."""
         factors = jitter_factors(self.color_jitter, generator) if self.color_jitter else None
         box = self.draw_box(size, generator)
         mirrored = self.crop != 'centre' and bool(torch.rand((), generator=generator) < 0.5)
         return Choice(box, mirrored, factors)
 
     def render(self, image: Tensor, choice: Choice) -> dict[str, Tensor]:
-        """Make the views that were drawn; see `__call__`."""
+        """Make the views from the choices drawn; see `__call__`."""
         if choice.factors is not None:
             image = change_colours(image, choice.factors)
         top, left, h, w = choice.box
@@ -142,7 +143,7 @@ class ViewMaker:
         return {name: view.flip(2) for name, view in views.items()} if choice.mirrored else views
 
     def reduction(self, size: tuple[int, ...]) -> int:
-        """Largest of 1, 2, 4 and 8 by which a crop of ``size`` (h, w) may be reduced before it is resized."""
+        """Largest factor of 1, 2, 4 and 8 by which a crop of ``size`` (h, w) may be reduced before it is resized."""
         views = [self.size] if self.token_size is None else [self.size, self.token_size]
         spare = min(side / wanted for view in views for side, wanted in zip(size, view, strict=True)) / LEAST_SHRINK
         return max(factor for factor in REDUCED if factor <= max(1, spare))
@@ -160,13 +161,13 @@ class ViewMaker:
 
 
 def largest_box(size: tuple[int, int], ratio: float, share: float) -> tuple[int, int]:
-    """Size (h, w) of a box with w / h = ``ratio`` whose limiting side is ``share`` of the image's (H, W)."""
+    """Size (h, w) of a box with w / h = ``ratio`` whose limiting side is ``share`` of that side of the image (H, W)."""
     h = share * min(size[0], size[1] / ratio)
     return max(1, round(h)), max(1, round(h * ratio))
 
 
 def reduced_box(box: Box, factor: int) -> Box:
-    """The box (top, left, h, w) in pixels ``factor`` times as large, each edge moved to the nearest border."""
+    """Convert a box (top, left, h, w) to pixels ``factor`` times as large; each edge moves to the nearest border."""
     top, left, bottom, right = (
         (edge + factor // 2) // factor for edge in (box[0], box[1], box[0] + box[2], box[1] + box[3])
     )
@@ -176,8 +177,8 @@ def reduced_box(box: Box, factor: int) -> Box:
 def jitter_factors(strength: float, generator: torch.Generator | None = None) -> tuple[float, ...]:
     """Draw factors of brightness, contrast and saturation in 1 - strength ... 1 + strength.
 
-    torchvision's ColorJitter shuffles the order and draws from PyTorch's global generator, which mmengine seeds alike
-    in every epoch.
+    torchvision's ColorJitter is not used: it shuffles the order and draws from PyTorch's global generator, which
+    mmengine seeds identically in every epoch.
     """
     return tuple((1 + strength * (2 * torch.rand(3, generator=generator, dtype=torch.float64) - 1)).tolist())
 

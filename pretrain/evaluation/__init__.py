@@ -1,1 +1,1 @@
-"""How good features are: k-NN, probes, fine-tuned classifiers."""
+"""Measures of how good features are: k-NN, probes, fine-tuned classifiers."""

@@ -1,4 +1,4 @@
-"""Accuracy for mmengine's evaluation: of one head, and of one per layer."""
+"""Accuracy metrics for mmengine's evaluation, for one head and for one head per layer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @METRICS.register_module()
 class ClassAccuracy(BaseMetric):
-    """Share of images, in percent, whose class is among the k with the greatest scores: ``accuracy/top1`` ...
+    """Percentage of images whose class is among the k with the greatest scores: ``accuracy/top1`` ...
 
     ``accuracy/class_mean`` is the share for k = 1 in each class, averaged over the classes that have images.
 
     Args:
-        topk: the values of k; those that take in all classes are left out, being always right.
+        topk: the values of k; a value that covers all classes is skipped, because it is always right.
         collect_device: see mmengine.
-        prefix: of the names of the results.
+        prefix: prefix of the result names.
     """
 
     default_prefix = 'accuracy'
@@ -42,13 +42,13 @@ class ClassAccuracy(BaseMetric):
 
 @METRICS.register_module()
 class LayerAccuracy(BaseMetric):
-    """Top-1 accuracy of a head per layer, in percent: ``accuracy/layer1`` ..., and the greatest, ``accuracy/top1``.
+    """Top-1 accuracy of one head per layer, in percent: ``accuracy/layer1`` ..., and the greatest, ``accuracy/top1``.
 
-    Which layer is best is decided on the images evaluated, as BEiT does it.
+    The best layer is chosen on the evaluated images, as in BEiT.
 
     Args:
         collect_device: see mmengine.
-        prefix: of the names of the results.
+        prefix: prefix of the result names.
     """
 
     default_prefix = 'accuracy'
@@ -69,17 +69,17 @@ class LayerAccuracy(BaseMetric):
 
 
 def class_mean(right: Tensor, labels: Tensor) -> float:
-    """Percentage right in each class, averaged over the classes: in uneven sets the rare ones count as the frequent.
+    """Percentage right in each class, averaged over the classes, so that rare and frequent classes count equally.
 
     Args:
-        right: whether each guess is, bool (M,).
+        right: whether each guess is right, bool (M,).
         labels: the true classes, int64 (M,).
     """
     return 100 * torch.stack([right[labels == label].double().mean() for label in labels.unique()]).mean().item()
 
 
 def rank_of(scores: Tensor, label: int) -> int:
-    """Place of ``label`` among the classes by their scores (N,), from 0; of equal ones the first is best, as in argmax.
+    """Rank of ``label`` among the classes by their scores (N,), from 0; on a tie the first one wins, as in argmax.
 
     NaN counts as an error.
     """

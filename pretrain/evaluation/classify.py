@@ -23,17 +23,17 @@ from pretrain.evaluation.partial import freeze_all_but
 
 @MODELS.register_module()
 class Classifier(BaseModel):
-    """A PlainViT, pooling, and a linear layer; parameters carry the names of MAE's and BEiT's fine-tuned models.
+    """A PlainViT, pooling, and a linear layer; parameters have the names of MAE's and BEiT's fine-tuned models.
 
     Args:
-        backbone: a `PlainViT` or its config. With ``pool='mean'`` it has ``out_norm=False``, as the norm comes behind
-            the pooling; with ``'class'`` it has ``out_norm=True``.
+        backbone: a `PlainViT` or its config. With ``pool='mean'`` it has ``out_norm=False``, because the norm comes
+            after the pooling; with ``'class'`` it has ``out_norm=True``.
         num_classes: N.
         pool: 'mean' of the patch tokens, normed afterwards (``fc_norm``), or the normed 'class' token.
         head_std: deviation of the head's initial weights; MAE's 2e-5 is BEiT's 0.02 times 0.001.
-        augment: arguments of `BatchAugment` beside the classes; None trains on the images as they come.
-        tuned_blocks: train only so many of the last blocks and what follows them, a half being the MLP of one;
-            None trains all. See `pretrain.evaluation.partial.freeze_all_but`.
+        augment: arguments of `BatchAugment` except the classes; None trains on unaltered images.
+        tuned_blocks: train only this number of last blocks and the layers after them, where a half adds the MLP of one
+            more block; None trains all. See `pretrain.evaluation.partial.freeze_all_but`.
         data_preprocessor: mmengine preprocessor that normalises on the device, or its config.
 
     Raises:
@@ -100,7 +100,7 @@ class Classifier(BaseModel):
         return self.head(self.fc_norm(features.to(self.head.weight.dtype)))
 
     def train(self, mode: bool = True) -> 'Classifier':
-        """Switch mode; frozen parts stay in evaluation mode, so that nothing random is left in them."""
+        """Switch mode; frozen parts stay in evaluation mode, so that nothing in them is random."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -108,20 +108,20 @@ class Classifier(BaseModel):
 
 
 def in_float32(head: Callable[[Tensor], Tensor], features: Tensor) -> Tensor:
-    """Run a head without autocast: of a thousand classes, bfloat16 makes the best two equal in 1.6 % of the images."""
+    """Run a head without autocast: with 1000 classes, bfloat16 makes the best two scores tie in 1.6 % of the images."""
     with torch.autocast(features.device.type, enabled=False):
         return head(features)
 
 
 def predictions(logits: Tensor, labels: Tensor | None = None) -> list[BaseDataElement]:
-    """Predictions as mmengine's evaluation takes them.
+    """Predictions in the form that mmengine's evaluation takes.
 
     Args:
-        logits: (B, N), or of several heads (B, heads, N).
+        logits: (B, N), or (B, heads, N) for several heads.
         labels: int64 (B,).
 
     Returns:
-        per image: ``scores`` (N,) or (heads, N), softmax of the logits; and ``label``, where ``labels`` are given.
+        per image: ``scores`` (N,) or (heads, N), the softmax of the logits; and ``label``, if ``labels`` are given.
     """
     results = [BaseDataElement(scores=each) for each in logits.float().softmax(dim=-1)]
     if labels is not None:
@@ -131,7 +131,7 @@ def predictions(logits: Tensor, labels: Tensor | None = None) -> list[BaseDataEl
 
 
 def check_backbone(backbone: PlainViT, pool: str) -> None:
-    """Refuse a backbone whose final norm is where the kind of pooling does not have it.
+    """Refuse a backbone whose final norm does not match the kind of pooling.
 
     Raises:
         ValueError: says what to change.

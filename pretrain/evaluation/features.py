@@ -1,4 +1,4 @@
-"""One vector per image out of a PlainViT, as classifiers, probes and k-NN take it.
+"""One feature vector per image from a PlainViT, for classifiers, probes and k-NN.
 
 Letters: B batch, C channels, D width.
 """
@@ -33,7 +33,7 @@ def pooled_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor
 
 
 def frozen_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor:
-    """As `pooled_features`, but ``pool`` may be 'both' too: class token and mean side by side, (B, 2 D)."""
+    """Like `pooled_features`, but ``pool`` may also be 'both': class token and mean concatenated, (B, 2 D)."""
     if pool != 'both':
         return pooled_features(vit, images, pool)
     check_pool(vit, 'class')
@@ -43,7 +43,7 @@ def frozen_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor
 
 
 def layer_features(vit: PlainViT, images: Tensor) -> Tensor:
-    """Output of each block, not normed: class token and mean of the patch tokens side by side.
+    """Output of each block, not normed: class token and mean of the patch tokens concatenated.
 
     Args:
         vit: the model, with a class token.
@@ -65,17 +65,17 @@ def layer_features(vit: PlainViT, images: Tensor) -> Tensor:
 
 
 def check_plain(backbone: nn.Module, user: str) -> None:
-    """Refuse what is no PlainViT.
+    """Refuse a backbone that is no PlainViT.
 
     Raises:
-        ValueError: names the model that would use it, and the backbone.
+        ValueError: names the model that would use the backbone, and the backbone.
     """
     if not isinstance(backbone, PlainViT):
         raise ValueError(f'{user} pools the tokens of a PlainViT, {type(backbone).__name__} is none')
 
 
 def check_pool(vit: PlainViT, pool: str) -> None:
-    """Refuse a kind of pooling that does not exist or that the model has no token for.
+    """Refuse a kind of pooling that does not exist, or for which the model has no token.
 
     Raises:
         ValueError: says what to set.

@@ -22,13 +22,13 @@ from backbones.vit.variants import Size
 from pretrain.data.randomness import seed_worker
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-# What only training needs.
+# Options that only training needs.
 TRAINING_OPTIONS = ('type', 'init_cfg', 'drop_path_rate', 'frozen_blocks', 'act_checkpoint', 'out_norm', 'out_indices')
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """A backbone in evaluation mode with its final norm, how its images are normalised, and their size in pixels."""
+    """A backbone in evaluation mode with its final norm, the normalisation of its images, and their size in pixels."""
 
     vit: PlainViT
     normalise: nn.Module
@@ -41,7 +41,7 @@ class Frozen:
 
 
 def random_model(variant: str, img_size: Size, seed: int) -> Frozen:
-    """A backbone with random weights, which the seed decides; PyTorch's own generator stays as it is."""
+    """Build a backbone with random weights from the seed; PyTorch's own generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         vit = PlainViT(variant, img_size, out_norm=True)
@@ -50,7 +50,7 @@ def random_model(variant: str, img_size: Size, seed: int) -> Frozen:
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint tells of its model: arguments of `PlainViT`, mean and std of its images, their size."""
+    """The description of a checkpoint's model: arguments of `PlainViT`, mean and std of its images, their size."""
 
     options: dict[str, Any]
     statistics: dict[str, list[float]]
@@ -65,12 +65,13 @@ def describe(
     key: str | None = None,
     prefix: str | None = None,
 ) -> Description:
-    """Work out how to build the backbone in a checkpoint.
+    """Find out how to build the backbone in a checkpoint.
 
-    The config inside a checkpoint of ours tells, which is read as values and never run; of other files the shapes do.
+    Our own checkpoints contain a config, which is parsed as plain values and never run. Other files are described by
+    their shapes.
 
     Args:
-        content: of the checkpoint.
+        content: content of the checkpoint.
         source: its name, for messages.
         variant: see `load_frozen`.
         img_size: see `load_frozen`.
@@ -78,7 +79,7 @@ def describe(
         prefix: see `load_frozen`.
 
     Raises:
-        ValueError: it holds no ViT, or another one than ``variant``.
+        ValueError: the checkpoint holds no ViT, or one that is not of ``variant``.
     """
     meta = content.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
@@ -104,9 +105,9 @@ def load_frozen(
 
     Args:
         path: see `load_pretrained`.
-        variant: a key of `backbones.vit.variants.VARIANTS`; None takes what the file tells.
-        img_size: size of the images to evaluate, to which positions are resampled; None takes that of
-            the crops it was trained on.
+        variant: a key of `backbones.vit.variants.VARIANTS`; None takes the variant from the file.
+        img_size: size of the images to evaluate, to which positions are resampled; None takes the size of the training
+            crops.
         key: see `load_pretrained`.
         prefix: see `load_pretrained`.
 
@@ -151,7 +152,7 @@ def compute_features(
         workers: processes that read images.
 
     Returns:
-        float32 (V, M, D), V being 1 or 2, and labels int64 (M,), both on the backbone's device.
+        float32 (V, M, D), where V is 1 or 2, and labels int64 (M,), both on the backbone's device.
     """
     device = frozen.vit.patch_embed.proj.weight.device
     views: list[list[Tensor]] = [[], []] if mirror else [[]]

@@ -1,4 +1,4 @@
-"""Continue a fine-tuned classifier with its head: the last part that the door for backbones leaves over."""
+"""Continue a fine-tuned classifier with its head, which the loader of backbones does not load."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +22,14 @@ PARTS = ('head.', 'fc_norm.')
 
 @HOOKS.register_module()
 class KeepHead(Hook):
-    """Start head and ``fc_norm`` too from the checkpoint the backbone starts from, for the same classes.
+    """Load head and ``fc_norm`` from the checkpoint that the backbone starts from; its classes must be the same.
 
-    So a model fine-tuned at 224 pixels goes on at 384: the backbone's positions are resampled by ``PretrainedViT``,
-    which leaves the head to this hook.
+    So a model fine-tuned at 224 pixels can continue at 384: ``PretrainedViT`` resamples the backbone's positions, and
+    this hook loads the head.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Called by the runner, with the weights initialised; a run resumed has its head already."""
+        """Called by the runner after the weights are initialised; a resumed run already has its head."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         start = pretrained_entry(model.backbone.init_cfg)
         if runner.iter == 0 and start:
@@ -37,12 +37,12 @@ class KeepHead(Hook):
 
 
 def load_head(model: Classifier, path: str | Path, classes: Sequence[str] | None = None) -> None:
-    """Load head and ``fc_norm`` of a fine-tuned checkpoint of ours, MAE's, BEiT's or timm's.
+    """Load head and ``fc_norm`` of a fine-tuned checkpoint: ours, MAE's, BEiT's or timm's.
 
     Args:
         model: changed in place.
         path: the checkpoint.
-        classes: names that the checkpoint's, where it tells them, must equal.
+        classes: names of the classes; if the checkpoint has names, they must be equal to these.
 
     Raises:
         ValueError: the checkpoint has no such head, or one for other classes.

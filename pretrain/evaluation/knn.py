@@ -19,8 +19,8 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256) -> tuple[Te
     Args:
         bank: (M, D).
         queries: (Q, D).
-        k: how many.
-        chunk: queries compared at once, which take chunk * M numbers of memory.
+        k: number of features to find.
+        chunk: number of queries compared at once, which take chunk * M numbers of memory.
 
     Returns:
         cosines (Q, k), greatest first, and their places in the bank, int64 (Q, k).
@@ -36,18 +36,18 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256) -> tuple[Te
 
 
 def vote(cosines: Tensor, labels: Tensor, classes: int, temperature: float = TEMPERATURE) -> Tensor:
-    """Let neighbours vote for their classes, each with the weight exp(cosine / temperature).
+    """Let neighbours vote for their classes, each with weight exp(cosine / temperature).
 
     Args:
         cosines: (Q, k).
         labels: classes of the neighbours, int64 (Q, k).
         classes: N.
-        temperature: the smaller, the more the nearest ones count.
+        temperature: the smaller it is, the more the nearest ones count.
 
     Returns:
         share of each class in the weights (Q, N).
     """
-    # A common factor does not matter: softmax keeps exp from overflowing.
+    # Softmax keeps exp from overflowing; the common factor that it adds does not matter.
     weights = (cosines / temperature).softmax(dim=1)
     return weights.new_zeros(len(weights), classes).scatter_add_(1, labels, weights)
 
@@ -82,7 +82,7 @@ def knn_guesses(
     neighbours: Sequence[int] = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> dict[int, Tensor]:
-    """Classes that win the vote of the neighbours of features (Q, D): int64 (Q,) for each k; see `knn_accuracy`."""
+    """Classes that win the neighbours' vote for features (Q, D): int64 (Q,) for each k; see `knn_accuracy`."""
     cosines, places = nearest(bank[0], queries, max(neighbours))
     labels, classes = bank[1][places], int(bank[1].max()) + 1
     return {k: vote(cosines[:, :k], labels[:, :k], classes, temperature).argmax(dim=1) for k in neighbours}

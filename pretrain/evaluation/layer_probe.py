@@ -1,4 +1,4 @@
-"""Linear probes on every layer at once, on features computed once, trained as BEiT's are.
+"""Linear probes on every layer at once, on features computed once, trained as in BEiT.
 
 Letters: V views, M images, S layers, D width, N classes.
 """
@@ -18,13 +18,13 @@ def layer_accuracies(
     batch_size: int = 256,
     rate: float = 1e-3,
 ) -> list[float]:
-    """Train a linear layer on each layer's features by AdamW, the rate following a cosine, and evaluate each.
+    """Train a linear layer on each layer's features with AdamW and a cosine learning rate, and evaluate each.
 
     Args:
         train: features (V, M, S, D) and labels int64 (M,).
         val: features (Q, S, D) and labels int64 (Q,).
-        seed: of the initial weights and the order.
-        epochs: passes over the images, all views of each.
+        seed: seed of the initial weights and the order.
+        epochs: passes over all views of the images.
         batch_size: features per step.
         rate: learning rate at the start, for a batch of 256.
 
@@ -44,7 +44,7 @@ def layer_accuracies(
         for places in order.split(batch_size):
             optimizer.zero_grad()
             logits = torch.einsum('bsd,sdn->bsn', features[places], weight) + bias
-            # The sum over layers of the mean over the batch: no layer's gradient depends on another's.
+            # The loss is summed over layers and averaged over the batch: no layer's gradient depends on another's.
             rows = targets[places, None].expand(-1, shape[0])
             (shape[0] * F.cross_entropy(logits.flatten(0, 1), rows.flatten())).backward()
             optimizer.step()

@@ -17,7 +17,7 @@ from pretrain.evaluation.probe import HEAD_STD, build_probe
 
 
 class FrozenProbe(BaseModel):
-    """What probes share: a backbone that never trains, and stays in evaluation mode, so that nothing is random in it.
+    """Base of the probes: a backbone that never trains, and stays in evaluation mode so that nothing in it is random.
 
     Args:
         backbone: a `PlainViT` or its config.
@@ -34,15 +34,15 @@ class FrozenProbe(BaseModel):
         self.backbone.requires_grad_(False).eval()
 
     def logits(self, images: Tensor) -> Tensor:
-        """Map images (B, C, h, w) to (B, N), or to those of several heads (B, heads, N)."""
+        """Map images (B, C, h, w) to logits (B, N), or (B, heads, N) for several heads."""
         return self.scores(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the frozen backbone makes of images (B, C, h, w)."""
+        """Features of images (B, C, h, w) from the frozen backbone."""
         raise NotImplementedError
 
     def scores(self, features: Tensor) -> Tensor:
-        """Logits of features, see `logits`."""
+        """Map features to logits, see `logits`."""
         raise NotImplementedError
 
     def forward(
@@ -73,7 +73,7 @@ class FrozenProbe(BaseModel):
         return {'loss': heads * F.cross_entropy(rows, data_samples.repeat_interleave(heads))}
 
     def train(self, mode: bool = True) -> 'FrozenProbe':
-        """Switch mode of the probe alone."""
+        """Switch the mode of the probe only."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -84,13 +84,13 @@ class LinearProbe(FrozenProbe):
     """Batch norm without weights and a linear layer on pooled features (MAE: arXiv 2111.06377, appendix A).
 
     Args:
-        backbone: see `FrozenProbe`; with ``out_norm=True``, the norm that pretraining ended with.
+        backbone: see `FrozenProbe`; it has ``out_norm=True``, the norm that pretraining ended with.
         num_classes: N.
         pool: the 'class' token, as MAE does, or the 'mean' of the normed patch tokens.
         data_preprocessor: see `FrozenProbe`.
 
     Raises:
-        ValueError: the backbone is no PlainViT, has no final norm, or not the token to pool.
+        ValueError: the backbone is no PlainViT, has no final norm, or lacks the token to pool.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class LinearProbe(FrozenProbe):
 
 @MODELS.register_module()
 class LayerProbes(FrozenProbe):
-    """One linear layer on the output of each block, class token and mean side by side (BEiT: arXiv 2106.08254).
+    """One linear layer per block, on its class token and mean concatenated (BEiT: arXiv 2106.08254).
 
     Args:
         backbone: see `FrozenProbe`; its final norm is not used.

@@ -1,4 +1,4 @@
-"""How good the features are while pretraining runs: k-NN and a ridge read-out on a small labelled set."""
+"""Measure the features while pretraining runs: k-NN and a ridge read-out on a small labelled set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,18 +24,18 @@ from pretrain.methods.masked_model import PretrainingModel
 
 @HOOKS.register_module()
 class OnlineProbe(Hook):
-    """Log top-1 of k-NN and of a ridge read-out now and then: ``probe/knn`` and ``probe/ridge``, in percent.
+    """Log top-1 of k-NN and of a ridge read-out at intervals: ``probe/knn`` and ``probe/ridge``, in percent.
 
-    The training goes on as if nothing had happened, bit by bit. In a distributed run every process computes the same,
-    as a sharded encoder needs all of them: keep the set small.
+    The training is bit by bit the same as without this hook. In a distributed run every process computes the same
+    probe, because a sharded encoder needs all of them, so keep the set small.
 
     Args:
         data_root: labelled images, ``train/CLASS`` and ``val/CLASS``.
-        interval: epochs, or iterations, between two looks; there is always one at the end of training.
+        interval: epochs, or iterations, between two probes; there is always one at the end of training.
         neighbours: k of k-NN, at most the number of training images.
         ridge: see `pretrain.evaluation.ridge.ridge_accuracy`.
         pool: 'mean' of the patch tokens, the 'class' token, or 'both'.
-        by_epoch: count epochs; False counts iterations.
+        by_epoch: True counts epochs, False counts iterations.
 
     Raises:
         ValueError: see `pretrain.data.labelled.labelled_parts`.
@@ -67,7 +67,7 @@ class OnlineProbe(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Called by the runner, which counts the iteration only afterwards."""
+        """Called by the runner, which counts the iteration only after this call."""
         if not self.by_epoch and (self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner)):
             self._log(runner, runner.iter + 1, f'iteration {runner.iter + 1}')
 
@@ -78,13 +78,13 @@ class OnlineProbe(Hook):
         runner.logger.info(f'{moment}: {told}')
 
     def look(self, model: PretrainingModel) -> dict[str, float]:
-        """Figures of a pretraining model's encoder as it is now."""
+        """Measure the present encoder of a pretraining model."""
         vit = model.encoder
         size = vit.rel_pos_grid[0] * vit.patch_size, vit.rel_pos_grid[1] * vit.patch_size
         frozen = Frozen(vit, model.data_preprocessor, size)
         pool = partial(frozen_features, pool=self.pool)
-        # Data loaders draw a seed even where nothing in them is random; from the CPU's generator, so that no process
-        # has to open the GPUs of the others.
+        # Data loaders draw a seed even if nothing in them is random. They draw it from the CPU's generator, so only
+        # that one is forked, and no process has to open the GPUs of the others.
         with torch.random.fork_rng(devices=[]), evaluating(vit):
             parts = [
                 compute_features(frozen, LabelledImages(folder, EvalTransform(size)), pool) for folder in self.folders
@@ -98,7 +98,7 @@ class OnlineProbe(Hook):
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards each part is in the mode it had."""
+    """Set evaluation mode inside the block, and restore the mode of each part afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""Partial fine-tuning: train the last blocks of a ViT only (arXiv 2111.06377, section 4.3)."""
+"""Partial fine-tuning: train only the last blocks of a ViT (arXiv 2111.06377, section 4.3)."""
 
 from torch import nn
 
@@ -8,18 +8,18 @@ from backbones.vit import PlainViT
 def freeze_all_but(vit: PlainViT, tuned_blocks: float) -> list[nn.Module]:
     """Freeze all but the last blocks and the final norm.
 
-    Frozen parameters in front of the first trained one keep no graph, and so cost memory in forward alone.
+    Frozen parameters before the first trained one keep no graph, so they cost memory only in the forward pass.
 
     Args:
         vit: changed in place.
-        tuned_blocks: how many; half a block more trains the MLP of the next one and its norm.
+        tuned_blocks: number of blocks to train; an additional half trains the MLP and its norm of one more block.
 
     Returns:
-        the frozen modules, which belong in evaluation mode; the half block is one of them, so that no branch of it is
-        dropped.
+        the frozen modules, which belong in evaluation mode. The half block is one of them, so that none of its
+        branches is dropped.
 
     Raises:
-        ValueError: it is no multiple of a half, or outside 0..depth.
+        ValueError: ``tuned_blocks`` is no multiple of a half, or is outside 0..depth.
     """
     halves = tuned_blocks * 2
     if halves != int(halves) or not 0 <= tuned_blocks <= vit.depth:

@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 from pretrain.evaluation.accuracy import class_mean
 
-# MAE's probe.
+# From MAE's probe.
 NORM_EPS = 1e-6
 HEAD_STD = 0.01
 
 
 @dataclass(frozen=True)
 class ProbeRecipe:
-    """How a probe is trained: SGD with a cosine down to 0.
+    """How a probe is trained: SGD with a cosine learning rate that ends at 0.
 
     Attributes:
-        epochs: passes over the images, all views of each.
+        epochs: passes over all views of the images.
         batch_size: features per step.
         rates: learning rates to choose from.
-        held_out: share of each class in the training images that chooses the rate.
+        held_out: share of each class's training images that is held out to choose the rate.
     """
 
     epochs: int = 100
@@ -39,13 +39,13 @@ def probe_accuracy(
     """Choose a learning rate on a part of the training images, train on all of them, and evaluate.
 
     Args:
-        train: features (V, M, D), the first view being the image as it is, and labels int64 (M,).
+        train: features (V, M, D), where the first view is the unaltered image, and labels int64 (M,).
         val: features (Q, D) and labels int64 (Q,).
         recipe: how to train.
-        seed: of the split, the initial weights and the order.
+        seed: seed of the split, the initial weights and the order.
 
     Returns:
-        ``top1``, percentage right in ``val``; ``class_mean``, see there; and ``rate``, the learning rate chosen.
+        ``top1``, percentage right in ``val``; ``class_mean``, see `class_mean`; and ``rate``, the chosen learning rate.
 
     Raises:
         ValueError: see `split_images`.
@@ -58,11 +58,11 @@ def probe_accuracy(
 
 
 def choose_rate(train: tuple[Tensor, Tensor], recipe: ProbeRecipe, seed: int) -> float:
-    """Learning rate of the probe that is best on the images held out; the smaller one of two equally good.
+    """Learning rate of the probe that is best on the held-out images; on a tie the smaller one wins.
 
     Args:
         train: see `probe_accuracy`.
-        recipe: its ``rates``, ``held_out`` and the rest.
+        recipe: see `probe_accuracy`.
         seed: see `probe_accuracy`.
     """
     features, labels = train
@@ -78,12 +78,12 @@ def choose_rate(train: tuple[Tensor, Tensor], recipe: ProbeRecipe, seed: int) ->
 
 
 def split_images(labels: Tensor, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Hold out a share of each class, at least one image of those that have two.
+    """Hold out a share of each class, and at least one image of each class that has two.
 
     Args:
         labels: int64 (M,).
         held_out: the share.
-        seed: which images it takes.
+        seed: decides which images are held out.
 
     Returns:
         places to train on and places held out, both sorted.
@@ -107,9 +107,9 @@ def train_probe(train: tuple[Tensor, Tensor], recipe: ProbeRecipe, rate: float, 
 
     Args:
         train: see `probe_accuracy`.
-        recipe: its ``epochs`` and ``batch_size``.
+        recipe: gives ``epochs`` and ``batch_size``.
         rate: learning rate at the start.
-        seed: of the initial weights and the order.
+        seed: seed of the initial weights and the order.
 
     Returns:
         the probe in evaluation mode: (B, D) -> logits (B, N).
@@ -124,7 +124,7 @@ def train_probe(train: tuple[Tensor, Tensor], recipe: ProbeRecipe, rate: float, 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * steps)
     for _ in range(recipe.epochs):
         order = torch.randperm(len(features), generator=generator).to(features.device)
-        # Parts of nearly equal size: batch norm cannot learn from one feature left over.
+        # The parts have nearly equal size, because batch norm cannot learn from a single feature left over.
         for places in order.tensor_split(steps):
             optimizer.zero_grad()
             F.cross_entropy(probe(features[places]), targets[places]).backward()
@@ -143,5 +143,5 @@ def build_probe(width: int, classes: int, generator: torch.Generator | None = No
 
 @torch.no_grad()
 def accuracy(probe: nn.Module, features: Tensor, labels: Tensor) -> float:
-    """Percentage of features (M, D) that the probe puts into the class told by ``labels`` (M,)."""
+    """Percentage of features (M, D) that the probe puts into the class in ``labels`` (M,)."""
     return 100 * (probe(features).argmax(dim=1) == labels).double().mean().item()

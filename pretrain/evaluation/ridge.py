@@ -1,4 +1,4 @@
-"""Ridge read-out: a linear classifier in closed form, for a look at features while they are being learnt.
+"""Ridge read-out: a linear classifier in closed form, to check features while they are being learnt.
 
 Letters: M images, D width, N classes.
 """
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 def ridge_accuracy(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], strength: float = 0.01) -> float:
-    """Percentage right of a least-squares classifier, weights penalised, on standardised features.
+    """Percentage right of a least-squares classifier with penalised weights on standardised features.
 
     Args:
         train: features (M, D) and labels int64 (M,).
         val: features (Q, D) and labels int64 (Q,).
-        strength: of the penalty, where 1 is the variance of a feature.
+        strength: strength of the penalty, where 1 is the variance of a feature.
     """
     features = train[0].double()
     mean = features.mean(dim=0)
-    # What never varies tells nothing, and must not become noise.
+    # A feature that never varies carries no information, and must not be scaled up to noise.
     scale = features.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-6, scale, torch.inf)
     features = (features - mean) / scale

@@ -15,7 +15,7 @@ ATTEMPTS = 10
 
 
 class Blocks(NamedTuple):
-    """Rectangles, int64 (B, A) each: first row and column, rows and columns; and whether the grid is larger."""
+    """Rectangles, int64 (B, A) each: first row, first column, height, width; and whether the grid is larger."""
 
     top: Tensor
     left: Tensor
@@ -28,9 +28,10 @@ def draw_blocks(batch: int, grid: tuple[int, int], masked: int, generator: torch
     """Cover ``masked`` patches of each sample with blocks.
 
     A block has at least 16 patches, at most as many as are still to be masked, and an aspect ratio log-uniform in
-    0.3 .. 1 / 0.3. It is smaller than the grid both ways, masks something new and not too much. Where ten attempts give
-    none, BEiT's program stops short of the count; here one of the ten, made to fit the grid, is taken as far as the
-    count allows. That also serves grids too small or too narrow for a block of 16.
+    0.3 .. 1 / 0.3. It is smaller than the grid in both directions, and masks at least one new patch but not too many.
+    If ten attempts yield no such block, BEiT's program stops short of the count. This function instead clips one of
+    the ten to the grid and drops the patches beyond the count. That also serves grids too small or too narrow for a
+    block of 16.
 
     Args:
         batch: samples B.
@@ -48,18 +49,18 @@ def draw_blocks(batch: int, grid: tuple[int, int], masked: int, generator: torch
         left_over = masked - part.sum(dim=(1, 2))
         mask[open_samples] = part | _next_block(part, left_over, min(MIN_PATCHES, masked), generator)
         open_samples = open_samples[mask[open_samples].sum(dim=(1, 2)) < masked]
-    # A block that is cut loses its last rows: turned over at random, no side of the grid is masked less than the other.
+    # A block that is cut loses its last rows. Random flips keep one side of the grid from being masked less.
     for axis, flipped in enumerate(_uniform((2, batch, 1, 1), generator) < 0.5, start=1):
         mask = torch.where(flipped, mask.flip(axis), mask)
     return mask.flatten(1)
 
 
 def _next_block(mask: Tensor, left_over: Tensor, smallest: int, generator: torch.Generator | None) -> Tensor:
-    """New patches (B, H, W) for each sample: the first good attempt, else the first that masks anything, cut."""
+    """New patches (B, H, W) for each sample: the first good attempt, else the first that masks anything new, cut."""
     attempts = _attempt(left_over, smallest, (mask.shape[1], mask.shape[2]), generator)
     fresh = attempts.height * attempts.width - _masked_inside(mask, attempts)
     good = attempts.fits & (fresh > 0) & (fresh <= left_over[:, None])
-    # argmax gives the first of the largest: good ones before others, these before those that mask nothing new.
+    # argmax gives the first maximum: good attempts rank above other new ones, and those above attempts with none new.
     chosen = (good.byte() * 2 + ((fresh > 0) & ~good).byte()).argmax(dim=1, keepdim=True)
     new = _paint(mask, *(each.gather(1, chosen)[:, :, None] for each in attempts[:4])) & ~mask
     rank = new.flatten(1).cumsum(dim=1).reshape(mask.shape)
@@ -69,20 +70,20 @@ def _next_block(mask: Tensor, left_over: Tensor, smallest: int, generator: torch
 def _attempt(left_over: Tensor, smallest: int, grid: tuple[int, int], generator: torch.Generator | None) -> Blocks:
     """Draw `ATTEMPTS` blocks for each sample, cut to the grid."""
     area, aspect, down, right = _uniform((4, len(left_over), ATTEMPTS), generator)
-    # With fewer than ``smallest`` left, the area is between the two: BEiT's program does the same.
+    # If fewer than ``smallest`` are left, the area lies between the two numbers, as in BEiT's program.
     area = smallest + area * (left_over[:, None] - smallest)
     aspect = torch.exp((2 * aspect - 1) * math.log(MIN_ASPECT))
     height = (area * aspect).sqrt().round().long()
     width = (area / aspect).sqrt().round().long()
     fits = (height < grid[0]) & (width < grid[1])
     height, width = height.clamp(1, grid[0]), width.clamp(1, grid[1])
-    # The last place counts too: down to H - height, that one included.
+    # The first row is in 0 .. H - height, both included.
     top, left = (down * (grid[0] - height + 1)).long(), (right * (grid[1] - width + 1)).long()
     return Blocks(top, left, height, width, fits)
 
 
 def _masked_inside(mask: Tensor, blocks: Blocks) -> Tensor:
-    """Count the masked patches in each block, (B, A), from sums over the rectangles that start at the corner."""
+    """Count the masked patches in each block, (B, A), from sums over rectangles that start at the top left corner."""
     sums = torch.zeros(len(mask), mask.shape[1] + 1, mask.shape[2] + 1, dtype=torch.long)
     sums[:, 1:, 1:] = mask.cumsum(dim=1).cumsum(dim=2)
     sample = torch.arange(len(mask))[:, None]
@@ -92,12 +93,12 @@ def _masked_inside(mask: Tensor, blocks: Blocks) -> Tensor:
 
 
 def _paint(mask: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """One block per sample, (B, 1, 1) each number, as bool (B, H, W)."""
+    """Draw one block per sample as bool (B, H, W); each argument of the block is (B, 1, 1)."""
     rows, columns = torch.arange(mask.shape[1])[:, None], torch.arange(mask.shape[2])
     inside = (rows >= top) & (rows < top + height)
     return inside & (columns >= left) & (columns < left + width)
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    # float64: in float32 a number below 1 times a side could round up to the side.
+    # float64, because in float32 a number below 1 times a side could round up to the side.
     return torch.rand(shape, generator=generator, dtype=torch.float64)

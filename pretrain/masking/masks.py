@@ -1,6 +1,6 @@
 """Masks as pure functions: draw them, look up the visible and the masked patches.
 
-A mask is a bool tensor (B, L), True = masked, in every file. It is drawn before the class token is put in front.
+In every file a mask is a bool tensor (B, L), True = masked. It is drawn before the class token is prepended.
 Letters: B batch, L patches, K visible patches.
 """
 
@@ -13,7 +13,7 @@ MASK_KINDS = ('random', 'block', 'grid')
 
 
 def masked_count(length: int, ratio: float) -> int:
-    """Number of masked patches, ``round(L * ratio)``: truncation would keep 9 of 100 at ratio 0.9 in float64.
+    """Number of masked patches, ``round(L * ratio)``: in float64, truncation would keep 9 of 100 at ratio 0.9.
 
     Args:
         length: patches L.
@@ -38,7 +38,7 @@ def random_mask(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Draw, for each sample on its own, ``masked_count(L, ratio)`` patches uniformly without replacement.
+    """Mask ``masked_count(L, ratio)`` patches in each sample, drawn uniformly without replacement.
 
     Args:
         batch: samples B.
@@ -81,10 +81,10 @@ def block_mask(batch: int, grid: tuple[int, int], ratio: float, generator: torch
 def grid_mask(batch: int, grid: tuple[int, int], ratio: float, generator: torch.Generator | None = None) -> Tensor:
     """Draw regular masks: MAE's grid-wise sampling, which at 75 % keeps one patch of every 2 x 2.
 
-    The patches become visible in the order of Bayer's dither matrix, moved by a random offset in each sample. A ratio
-    of 50 % keeps a chequerboard, 75 % one of 2 x 2, 93.75 % one of 4 x 4, always the same place. Between such ratios
-    the next coarser pattern is kept whole and the rest of the count is spread evenly over the next finer one; so it is
-    where an odd H or W does not divide.
+    The patches become visible in the order of Bayer's dither matrix, shifted by a random offset in each sample. A ratio
+    of 50 % keeps a chequerboard, 75 % one patch of every 2 x 2, 93.75 % one of every 4 x 4, always at the same place.
+    At other ratios the next coarser pattern is kept whole, and the remaining visible patches are spread evenly over
+    the next finer pattern. The same holds where an odd H or W does not divide.
 
     Args:
         batch: samples B.
@@ -104,7 +104,7 @@ def grid_mask(batch: int, grid: tuple[int, int], ratio: float, generator: torch.
     rows, columns = torch.arange(grid[0])[:, None] + offset[0], torch.arange(grid[1]) + offset[1]
     order = torch.zeros(batch, *grid, dtype=torch.long)
     for bit in range(bits):
-        # The lowest bits of the place weigh most: neighbours come far apart in the order.
+        # The lowest bits of the position weigh most, so that neighbours are far apart in the order.
         low_row, low_column = rows >> bit & 1, columns >> bit & 1
         order = order * 4 + 2 * (low_row ^ low_column) + low_row
     last = order.flatten(1).argsort(dim=1, descending=True)[:, :masked]
@@ -126,7 +126,7 @@ def draw_mask(
         batch: samples B.
         grid: rows and columns (H, W).
         ratio: share to mask.
-        generator: source of randomness, for 'random' on ``device``, else on the CPU; None takes PyTorch's own.
+        generator: source of randomness, on ``device`` for 'random', else on the CPU; None takes PyTorch's own.
         device: where the mask is needed; blocks and grids are made on the CPU and moved.
 
     Returns:
@@ -145,13 +145,13 @@ def draw_mask(
 
 
 def visible_count(mask: Tensor) -> int:
-    """Number K of visible patches, the same in every sample; waits for the device.
+    """Number K of visible patches, which is the same in every sample; waits for the device.
 
     Args:
         mask: bool (B, L), True = masked.
 
     Raises:
-        ValueError: the samples differ in it, so they cannot form a batch.
+        ValueError: the samples have different numbers, so they cannot form a batch.
     """
     counts = (~mask).sum(dim=1).unique().tolist()
     if len(counts) != 1:
@@ -160,11 +160,11 @@ def visible_count(mask: Tensor) -> int:
 
 
 def split_places(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-    """Places of the visible and of the masked patches, each in their order.
+    """Places of the visible and of the masked patches, each in ascending order.
 
     Args:
         mask: bool (B, L), True = masked.
-        visible: number K of visible patches per sample; given, so that no device has to be waited for.
+        visible: number K of visible patches per sample; passed in so that the function need not wait for the device.
 
     Returns:
         int64 (B, K) and (B, L - K).

@@ -1,4 +1,4 @@
-"""Images as patch vectors, and the pixel targets made of them.
+"""Images as patch vectors, and the pixel targets made from them.
 
 Letters: B batch, C channels, H, W grid in patches, L = H * W patches, p patch size. The values of a patch vector are
 ordered row in the patch, column in the patch, channel, as in the published MAE weights.
@@ -26,7 +26,7 @@ def image_grid(images: Tensor, patch_size: int) -> tuple[int, int]:
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
-    """Cut images (B, C, H * p, W * p) in patch vectors (B, L, p * p * C).
+    """Cut images (B, C, H * p, W * p) into patch vectors (B, L, p * p * C).
 
     Raises:
         ValueError: see `image_grid`.
@@ -39,7 +39,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
-    """Put patch vectors (B, L, p * p * C) of a grid (H, W) together to images (B, C, H * p, W * p)."""
+    """Join patch vectors (B, L, p * p * C) of a grid (H, W) into images (B, C, H * p, W * p)."""
     batch = patches.shape[0]
     height, width = grid
     # (B, L, p p C) -> (B, H, W, p, p, C) -> (B, C, H, p, W, p) -> (B, C, H p, W p)

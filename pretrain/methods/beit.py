@@ -16,15 +16,15 @@ from pretrain.methods.mask_tokens import encode_masked
 from pretrain.methods.masked_model import MaskedImageModel
 from pretrain.methods.targets import Target
 
-# Of the paper's code, for all weights but the residual branches' last layers.
+# From the paper's code; used for all weights except the last layers of the residual branches.
 STD = 0.02
 
 
 @MODELS.register_module()
 class BEiTPretraining(MaskedImageModel):
-    """Mask tokens in the encoder, blocks of masked patches, a linear layer that guesses each one's visual token.
+    """Mask tokens in the encoder, masked blocks of patches, a linear layer that predicts each one's visual token.
 
-    Not registered as BEiT: mmseg and mmpretrain have other classes of that name.
+    It is not registered as BEiT, because mmseg and mmpretrain have other classes of that name.
 
     Args:
         encoder: a `PlainViT` with ``out_norm=True``, or its config; the paper's has ``rel_pos='shared_table',
@@ -63,8 +63,8 @@ class BEiTPretraining(MaskedImageModel):
 def init_beit(encoder: PlainViT) -> None:
     """Draw an encoder's weights as BEiT's code does.
 
-    Normal of deviation 0.02, cut at one deviation; the last layer of each residual branch of block i (from 1) is
-    divided by sqrt(2 i), so that deep models start near the identity. Biases are zero.
+    Weights are normal with deviation 0.02, truncated at one deviation. The last layer of each residual branch of block
+    i (from 1) is divided by sqrt(2 i), so that deep models start near the identity. Biases are zero.
     """
     for module in encoder.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):

@@ -12,13 +12,13 @@ from backbones.vit.pos_embed import resample_pos_embed, sincos_pos_embed
 
 
 class MAEDecoder(nn.Module):
-    """Transformer on all patches, the masked ones represented by one learned token plus their position.
+    """Transformer on all patches; a masked patch is represented by one learned token plus its position.
 
     Args:
         in_dim: width D of the encoder's tokens.
         out_dim: values predicted per patch.
-        grid: (H, W) of the training images; other grids resample the positions.
-        embed_dim: width E; 512 serves every encoder in the paper, like the next two.
+        grid: (H, W) of the training images; for other grids the positions are resampled.
+        embed_dim: width E; the paper uses 512 with every encoder, and also the defaults of the next two arguments.
         depth: blocks.
         num_heads: attention heads.
     """
@@ -59,7 +59,7 @@ class MAEDecoder(nn.Module):
             latent: (B, 1 + K, D), class token first.
             index: int64 (B, K), places of the visible tokens in the grid.
             grid: (H, W).
-            wanted: int64 (B, M), places of the patches to predict: the last block and layer run for these alone.
+            wanted: int64 (B, M), places of the patches to predict; the last block and layer run for these only.
 
         Returns:
             (B, M, out_dim).
@@ -67,7 +67,7 @@ class MAEDecoder(nn.Module):
         tokens = self.embed(latent)
         batch, _, width = tokens.shape
         places = self.mask_token.to(tokens.dtype).expand(batch, grid[0] * grid[1], -1)
-        # Scattering into mask tokens has no two writers for a place: deterministic on every device.
+        # No two writes of this scatter share a place, so it is deterministic on every device.
         places = places.scatter(1, index[:, :, None].expand(-1, -1, width), tokens[:, 1:])
         # (B, 1, E) and (B, L, E) -> (B, 1 + L, E); float32 positions keep the residual stream in float32 under autocast
         tokens = torch.cat([tokens[:, :1], places], dim=1) + resample_pos_embed(self.pos_embed, self.grid, grid)

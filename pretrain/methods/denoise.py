@@ -17,13 +17,13 @@ from pretrain.methods.targets import Target, Views
 
 @MODELS.register_module()
 class DenoisingAutoencoder(PretrainingModel):
-    """Add Gaussian noise to the whole image, predict every clean patch by a linear layer on the encoder.
+    """Add Gaussian noise to the whole image, and predict every clean patch with a linear layer on the encoder.
 
     Args:
         encoder: a `PlainViT` with ``out_norm=True``, or its config.
-        noise: deviation of the noise, in units of the normalised image's own.
+        noise: deviation of the noise, relative to that of the normalised image.
         norm_pix: predict pixels normalised by each patch's mean and deviation.
-        target: what to predict in place of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
+        target: what to predict instead of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
         data_preprocessor: mmengine preprocessor that normalises on the device, or its config.
 
     Raises:
@@ -54,7 +54,7 @@ class DenoisingAutoencoder(PretrainingModel):
         """Corrupt images and clean them.
 
         Returns:
-            per image: ``corrupted`` (C, H * p, W * p), and what the target makes of the prediction.
+            per image: ``corrupted`` (C, H * p, W * p), and the results that the target derives from the prediction.
         """
         corrupted = self.corrupt(views.images)
         everything = torch.ones_like(self._everywhere(views), dtype=torch.bool)

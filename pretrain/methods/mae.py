@@ -18,19 +18,19 @@ from pretrain.methods.targets import Target
 
 @MODELS.register_module()
 class MaskedAutoencoder(MaskedImageModel):
-    """Encode the visible patches only, predict the masked ones with a light decoder.
+    """Encode only the visible patches, and predict the masked ones with a light decoder.
 
     The options are the axes of the paper's table 1.
 
     Args:
-        encoder: a `PlainViT` with ``out_norm=True``, or its config; without windows and relative positions, as these
-            need every patch in its place.
+        encoder: a `PlainViT` with ``out_norm=True``, or its config. It has no windows or relative positions, because
+            these need every patch in its place.
         decoder: arguments of `MAEDecoder` (embed_dim, depth, num_heads); None takes the paper's.
         mask: kind of mask, see `pretrain.masking.masks.MASK_KINDS`.
         mask_ratio: share of masked patches.
         norm_pix: predict each patch's pixels normalised by that patch's mean and deviation.
-        target: what to predict in place of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
-        encoder_mask_tokens: let the encoder see mask tokens, three times the work: an ablation of the paper.
+        target: what to predict instead of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
+        encoder_mask_tokens: let the encoder see mask tokens, an ablation of the paper that takes three times the work.
         data_preprocessor: mmengine preprocessor that normalises on the device, or its config.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Masked patches that stay in the encoder, each as a mask token in its place (BEiT, SimMIM).
+"""Masked patches that stay in the encoder: a mask token takes the place of each (BEiT, SimMIM).
 
 Letters: B batch, C channels, H, W grid in patches, L = H * W patches, D width, p patch size.
 """
@@ -11,7 +11,7 @@ from pretrain.masking.patches import image_grid
 
 
 def embed_masked(encoder: PlainViT, images: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
-    """Embed images, with the mask token where they are masked; positions are added to both.
+    """Embed images and put the mask token where they are masked; positions are added to both.
 
     Args:
         encoder: the ViT.
@@ -31,6 +31,6 @@ def embed_masked(encoder: PlainViT, images: Tensor, mask: Tensor, mask_token: Te
 
 
 def encode_masked(encoder: PlainViT, images: Tensor, mask: Tensor, mask_token: Tensor) -> Tensor:
-    """Encode all patches, masked ones as mask tokens (see `embed_masked`): (B, L, D), without class token."""
+    """Encode all patches, the masked ones as mask tokens (see `embed_masked`): (B, L, D), without class token."""
     tokens = embed_masked(encoder, images, mask, mask_token)
     return encoder.encode(tokens, image_grid(images, encoder.patch_size))[:, encoder.num_prefix_tokens :]

@@ -1,4 +1,4 @@
-"""What the pretraining models share: corrupt -> predict -> loss against a target.
+"""The part that the pretraining models share: corrupt -> predict -> loss against a target.
 
 Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K visible, M masked patches, D width, p patch.
 """
@@ -28,7 +28,7 @@ class PretrainingModel(BaseModel):
         ValueError: the encoder is of another class or has no final norm.
 
     Attributes:
-        trained_size: height and width of the images of a training that a checkpoint tells of; None: the encoder's.
+        trained_size: height and width of the training images, if a checkpoint states it; None means the encoder's.
     """
 
     trained_size: tuple[int, int] | None = None
@@ -49,7 +49,7 @@ class PretrainingModel(BaseModel):
         return self.trained_size or (rows * patch, columns * patch)
 
     def losses(self, views: Views) -> dict[str, Tensor]:
-        """Corrupt a batch and compare the prediction with the target: ``loss``, and what is logged beside it."""
+        """Corrupt a batch and compare the prediction with the target: ``loss``, and other values to log."""
         raise NotImplementedError
 
     def predict(self, views: Views) -> list[BaseDataElement]:
@@ -70,8 +70,8 @@ class PretrainingModel(BaseModel):
             inputs: (B, C, H * p, W * p).
             data_samples: not used, part of mmengine's signature.
             mode: 'loss', 'predict', or 'tensor' for the encoder's maps of the whole images.
-            token_inputs: see `pretrain.methods.targets.Views`, as the next.
-            token_ids: of these.
+            token_inputs: see `pretrain.methods.targets.Views`.
+            token_ids: see `pretrain.methods.targets.Views`.
 
         Raises:
             ValueError: another mode, or images that are not made of whole patches.
@@ -88,21 +88,21 @@ class PretrainingModel(BaseModel):
 
 
 class MaskedImageModel(PretrainingModel):
-    """Base of the models that hide patches; a method says in `predict_patches` how it sees the image.
+    """Base of the models that hide patches; each method implements `predict_patches`.
 
-    Masks come from PyTorch's generator: the same seed gives the same masks. In a Runner's training each step is seeded
-    anew, see `pretrain.data.randomness.seed_step`.
+    Masks come from PyTorch's generator, so the same seed gives the same masks. When a Runner trains, each step sets a
+    new seed, see `pretrain.data.randomness.seed_step`.
 
     Args:
-        encoder: see `PretrainingModel`, as the next.
-        target: of these.
+        encoder: see `PretrainingModel`.
+        target: see `PretrainingModel`.
         mask: kind of mask, see `pretrain.masking.masks.MASK_KINDS`.
         mask_ratio: share of masked patches.
         data_preprocessor: see `PretrainingModel`.
 
     Raises:
-        ValueError: see `PretrainingModel`; or ``mask`` is unknown, or ``mask_ratio`` leaves nothing to see or to
-            predict.
+        ValueError: see `PretrainingModel`; or ``mask`` is unknown, or ``mask_ratio`` leaves no patch visible or none
+            to predict.
     """
 
     def __init__(
@@ -121,12 +121,12 @@ class MaskedImageModel(PretrainingModel):
         self.mask_ratio = mask_ratio
 
     def predict_patches(self, images: Tensor, mask: Tensor, visible: int, places: Tensor) -> Tensor:
-        """Predict the patches at some places of masked images.
+        """Predict the patches at the given places of masked images.
 
         Args:
             images: (B, C, H * p, W * p), normalised.
             mask: bool (B, L), True = masked, with ``visible`` visible patches in every sample.
-            visible: K; given, so that no device has to be waited for.
+            visible: K; passed in so that the method need not wait for the device.
             places: int64 (B, M).
 
         Returns:
@@ -145,11 +145,11 @@ class MaskedImageModel(PretrainingModel):
         return self._losses(views, mask, mask.shape[1] - masked_count(mask.shape[1], self.mask_ratio))
 
     def losses_for_mask(self, views: Views, mask: Tensor) -> dict[str, Tensor]:
-        """Losses for a mask of the caller's.
+        """Losses for a mask that the caller gives.
 
         Args:
             views: the batch.
-            mask: bool (B, L), True = masked, as many in every sample.
+            mask: bool (B, L), True = masked, with the same number of masked patches in every sample.
 
         Raises:
             ValueError: the samples differ in their number of masked patches.
@@ -166,11 +166,11 @@ class MaskedImageModel(PretrainingModel):
 
         Args:
             views: the batch.
-            mask: bool (B, L), True = masked, as many in every sample.
+            mask: bool (B, L), True = masked, with the same number of masked patches in every sample.
 
         Returns:
-            per image: ``mask`` bool (L,), and what the target makes of the prediction (`Target.results`):
-            ``reconstruction`` or ``tokens``.
+            per image: ``mask`` bool (L,), and the result that the target derives from the prediction
+            (`Target.results`): ``reconstruction`` or ``tokens``.
 
         Raises:
             ValueError: see `losses_for_mask`.
@@ -186,13 +186,13 @@ class MaskedImageModel(PretrainingModel):
 
 
 def per_image(results: dict[str, Tensor]) -> list[BaseDataElement]:
-    """Cut a batch of results in one element per image, as mmengine wants predictions."""
+    """Split a batch of results into one element per image, the form in which mmengine expects predictions."""
     count = len(next(iter(results.values())))
     return [BaseDataElement(**{name: value[index] for name, value in results.items()}) for index in range(count)]
 
 
 def pixel_target(norm_pix: bool, target: dict | Target | None, loss: str = 'l2') -> dict | Target:
-    """The target given, or pixels."""
+    """Return the target given, or pixels if there is none."""
     return PixelTarget(norm_pix, loss) if target is None else target
 
 
@@ -209,7 +209,7 @@ def check_encoder(encoder: nn.Module, method: str) -> None:
 
 
 def check_drops_tokens(encoder: PlainViT) -> None:
-    """Refuse an encoder that cannot run on a part of the patches.
+    """Refuse an encoder that cannot run on a subset of the patches.
 
     Raises:
         ValueError: says what to change.

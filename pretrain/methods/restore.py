@@ -1,4 +1,4 @@
-"""A pretraining model back from its checkpoint."""
+"""Restore a pretraining model from its checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ MODEL_CLASSES = {each.__name__: each for each in (MaskedAutoencoder, BEiTPretrai
 def load_model(path: str | Path, tokenizer: str | Path | None = None) -> PretrainingModel:
     """Build the model that a pretraining run saved, from the config inside the checkpoint.
 
-    The config is read as values and never run, and only our own classes are built from it: opening somebody's
-    checkpoint is safe.
+    The config is parsed as plain values and never run, and only our own classes are built from it. So it is safe to
+    open somebody else's checkpoint.
 
     Args:
         path: checkpoint written by ``tools/train.py`` with a config of one of `MODEL_CLASSES`.
-        tokenizer: checkpoint of the image tokenizer, where it is no longer at the place the config tells.
+        tokenizer: checkpoint of the image tokenizer, if it is no longer at the path in the config.
 
     Returns:
         the model in evaluation mode.
@@ -36,7 +36,7 @@ def load_model(path: str | Path, tokenizer: str | Path | None = None) -> Pretrai
     Raises:
         FileNotFoundError: there is no such checkpoint.
         ValueError: the file has nothing that predicts patches, no config, or a config of another model; or the
-            tokenizer is absent, not needed, or another one.
+            tokenizer is missing, not needed, or the wrong one.
     """
     content = read_checkpoint(path)
     weights = find_weights(content)
@@ -64,19 +64,19 @@ def load_model(path: str | Path, tokenizer: str | Path | None = None) -> Pretrai
 
 
 def find_weights(content: dict[str, Any]) -> dict[str, Tensor]:
-    """Weights in the content of a checkpoint, wherever they are wrapped."""
+    """Find the weights in the content of a checkpoint, under whichever key they are stored."""
     return content.get('state_dict', content.get('model', content))
 
 
 def build_model(config: dict[str, Any], tokenizer: str | Path | None = None) -> PretrainingModel:
-    """Build the model of a ``model = dict(type='MaskedAutoencoder', ...)`` without asking any registry.
+    """Build the model of a ``model = dict(type='MaskedAutoencoder', ...)`` without using a registry.
 
     Args:
         config: see `read_model_config`.
         tokenizer: see `load_model`.
 
     Raises:
-        ValueError: a type in it is not one that belongs there; see also `load_model` about the tokenizer.
+        ValueError: the config has a type that does not belong there; see also `load_model` about the tokenizer.
     """
     found = config.get('type')
     if not isinstance(found, str) or found not in MODEL_CLASSES:

@@ -1,6 +1,6 @@
 """MAE's published autoencoders, decoder included, as our own model.
 
-The files hold weights alone: what shapes cannot tell is taken from the paper (arXiv 2111.06377).
+The files hold only weights. What the shapes do not show is taken from the paper (arXiv 2111.06377).
 """
 
 from pathlib import Path
@@ -24,14 +24,14 @@ def load_published(path: str | Path, norm_pix: bool) -> MaskedAutoencoder:
 
     Args:
         path: the file.
-        norm_pix: whether it predicts normalised pixels, as the ``_full`` files do; ``mae_visualize`` predicts pixels.
+        norm_pix: whether the model predicts normalised pixels, as the ``_full`` files do; ``mae_visualize`` does not.
 
     Returns:
         the model in evaluation mode, with the paper's mask ratio.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no published autoencoder, or not of a published size.
+        ValueError: the file is no published autoencoder, or its model has no published size.
     """
     weights = find_weights(read_checkpoint(path))
     if 'decoder_pred.weight' not in weights:
@@ -59,7 +59,7 @@ def load_published(path: str | Path, norm_pix: bool) -> MaskedAutoencoder:
 
 
 def _variant(weights: dict[str, Tensor]) -> str:
-    """Name of the size: heads leave no trace in shapes."""
+    """Name of the published size, which gives the number of heads: the shapes do not show it."""
     width, depth = weights['cls_token'].shape[-1], _depth(weights, 'blocks.')
     for name, sizes in VARIANTS.items():
         if (sizes['embed_dim'], sizes['depth']) == (width, depth):

@@ -19,7 +19,8 @@ from pretrain.methods.targets import Target
 class SimMIM(MaskedImageModel):
     """All patches go through the encoder, masked ones as mask tokens; a linear layer predicts their pixels.
 
-    SimMIM masks squares of 32 pixels: at patch 16 these are blocks of 2 x 2 patches, where this masks single ones.
+    SimMIM masks squares of 32 pixels, which at patch size 16 are blocks of 2 x 2 patches. This class masks single
+    patches.
 
     Args:
         encoder: a `PlainViT` with ``out_norm=True``, or its config.
@@ -27,7 +28,7 @@ class SimMIM(MaskedImageModel):
         mask_ratio: share of masked patches.
         norm_pix: predict pixels normalised by each patch's mean and deviation; SimMIM predicts them raw.
         loss: 'l1' (SimMIM) or 'l2'.
-        target: what to predict in place of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
+        target: what to predict instead of pixels, such as ``dict(type='TokenTarget', tokenizer=PATH)``.
         data_preprocessor: mmengine preprocessor that normalises on the device, or its config.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a pretraining model predicts for each patch, and the loss of it.
+"""What a pretraining model predicts for each patch, and the loss of that prediction.
 
 Letters: B batch, C channels, H, W grid in patches, L = H * W patches, M predicted patches, p patch size, V codes.
 """
@@ -18,13 +18,13 @@ from pretrain.tokenizer.dvae import DiscreteVAE, load_tokenizer
 
 @dataclass(frozen=True)
 class Views:
-    """A batch of images, and what else it brings for targets that are not pixels.
+    """A batch of images, and its additional data for targets that are not pixels.
 
     Attributes:
         images: (B, C, H * p, W * p), normalised.
         patch_size: side p.
         token_inputs: uint8 (B, 3, H * s, W * s), the same crops for a tokenizer of stride s.
-        token_ids: int64 (B, H, W), the tokens of these, made beforehand.
+        token_ids: int64 (B, H, W), the tokens of these crops, computed beforehand.
     """
 
     images: Tensor
@@ -39,7 +39,7 @@ class Views:
 
 
 class Target(Protocol):
-    """What a pretraining model asks of its target."""
+    """What a pretraining model needs from its target."""
 
     def size(self, patch_size: int, channels: int) -> int:
         """Values predicted per patch."""
@@ -47,11 +47,11 @@ class Target(Protocol):
     def losses(self, prediction: Tensor, places: Tensor, views: Views) -> dict[str, Tensor]:
         """Compare a prediction (B, M, size) for the patches at ``places``, int64 (B, M), with the truth.
 
-        ``loss`` is minimised, other entries are logged.
+        ``loss`` is minimised. The other entries are only logged.
         """
 
     def results(self, prediction: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor]:
-        """Turn a prediction (B, L, size) of all patches into something to look at, one entry per image."""
+        """Turn a prediction (B, L, size) of all patches into viewable results, one entry per image."""
 
 
 class PixelTarget:
@@ -73,11 +73,11 @@ class PixelTarget:
         self.distance = distances[loss]
 
     def size(self, patch_size: int, channels: int) -> int:
-        """p * p * C."""
+        """Values predicted per patch: p * p * C."""
         return patch_size**2 * channels
 
     def losses(self, prediction: Tensor, places: Tensor, views: Views) -> dict[str, Tensor]:
-        """Mean error over the pixels, then over the patches at ``places``: one mean, as all have as many pixels."""
+        """Mean error over all pixels of the patches at ``places``."""
         # (B, M, C, p, p) -> (B, M, p p C), the order of `patchify`
         truth = patches_at(views.images, places, views.patch_size).permute(0, 1, 3, 4, 2).flatten(2)
         if self.norm_pix:
@@ -87,8 +87,8 @@ class PixelTarget:
     def results(self, prediction: Tensor, mask: Tensor, views: Views) -> dict[str, Tensor]:
         """``reconstruction`` (B, C, H * p, W * p) in the units of the images.
 
-        With ``norm_pix``, mean and deviation of each patch are the image's own, as a prediction of normalised pixels
-        says nothing about these.
+        With ``norm_pix``, mean and deviation of each patch are taken from the image, because a prediction of
+        normalised pixels does not contain them.
         """
         patches = prediction.to(views.images.dtype)
         if self.norm_pix:
@@ -99,9 +99,9 @@ class PixelTarget:
 
 @MODELS.register_module()
 class TokenTarget:
-    """The visual token of a patch, by an image tokenizer (BEiT, arXiv 2106.08254).
+    """The visual token that an image tokenizer gives a patch (BEiT, arXiv 2106.08254).
 
-    The tokenizer is trained already: it gets no gradient and is no part of the model's checkpoint.
+    The tokenizer is already trained. It gets no gradient and is not part of the model's checkpoint.
 
     Args:
         tokenizer: its checkpoint, see `pretrain.tokenizer.dvae.load_tokenizer`, or the tokenizer itself.
@@ -115,7 +115,7 @@ class TokenTarget:
         return self.tokenizer.vocab_size
 
     def losses(self, prediction: Tensor, places: Tensor, views: Views) -> dict[str, Tensor]:
-        """Cross-entropy, and ``mlm_acc``, the share of tokens guessed right."""
+        """Cross-entropy, and ``mlm_acc``, the share of tokens predicted correctly."""
         truth = self.ids(views).flatten(1).gather(1, places)
         # (B, M, V) and (B, M) -> (B M, V) and (B M)
         loss = F.cross_entropy(prediction.float().flatten(0, 1), truth.flatten())
@@ -132,7 +132,7 @@ class TokenTarget:
         """Token ids of a batch, int64 (B, H, W).
 
         Raises:
-            ValueError: the batch brings neither ids nor a view for the tokenizer, or of another grid.
+            ValueError: the batch has neither ids nor a view for the tokenizer, or they are of another grid.
         """
         device = views.images.device
         if views.token_ids is not None:

@@ -11,9 +11,9 @@ from backbones.engine.layer_decay import LayerWiseDecay
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class FinetuneOptim:
-    """Build the optimizer by `LayerWiseDecay`, its lr multiplied by ``accumulative_counts``.
+    """Build the optimizer by `LayerWiseDecay`, with the lr multiplied by ``accumulative_counts``.
 
-    As in `pretrain.optimization.pretrain.PretrainOptim`: with ``auto_scale_lr`` the lr follows the effective batch.
+    So the lr follows the effective batch with ``auto_scale_lr``, as in `pretrain.optimization.pretrain.PretrainOptim`.
 
     Args:
         optim_wrapper_cfg: see `LayerWiseDecay`.

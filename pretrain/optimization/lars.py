@@ -1,4 +1,4 @@
-"""LARS of timm (arXiv 1708.03888) as MAE probes with it: vectors get plain momentum."""
+"""timm's LARS (arXiv 1708.03888) as used in MAE's probes: vectors get plain momentum."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,16 +16,16 @@ def lars(
     weight_decay: float = 0.0,
     trust_coeff: float = 0.001,
 ) -> Lars:
-    """Build the optimizer: the step of a matrix is scaled to its norm, biases and norms are neither scaled nor decayed.
+    """Build the optimizer: a matrix's step is scaled to its norm, biases and norms are neither scaled nor decayed.
 
-    timm by itself scales all parameters of a group or, without weight decay, none.
+    timm alone scales all parameters of a group, or none if it has no weight decay.
 
     Args:
         params: parameters or groups of them.
         lr: learning rate.
         momentum: share of the last step in the next one.
-        weight_decay: of what has two or more axes.
-        trust_coeff: norm of a step at lr 1, momentum aside, over that of the parameter.
+        weight_decay: weight decay of parameters with two or more axes.
+        trust_coeff: norm of a step at lr 1 without momentum, divided by the norm of the parameter.
     """
     groups = []
     for entry in params:

@@ -11,10 +11,10 @@ from torch import nn
 class PretrainOptim:
     """Build the optimizer of MAE and BEiT: two groups, and an lr that counts gradient accumulation.
 
-    MAE's rule is ``lr = blr * effective batch / 256``. mmengine scales by batch and processes when the config
-    says ``auto_scale_lr=dict(enable=True, base_batch_size=256)``; it leaves out ``accumulative_counts``, which is
-    multiplied here. So ``optimizer.lr`` in the config is the blr. Weight decay spares what has one axis (biases,
-    norms); class and mask token have three and decay in MAE's recipe.
+    MAE's rule is ``lr = blr * effective batch / 256``. mmengine scales by batch and processes if the config says
+    ``auto_scale_lr=dict(enable=True, base_batch_size=256)``, but not by ``accumulative_counts``, so this class does.
+    So ``optimizer.lr`` in the config is the blr. Parameters with one axis (biases, norms) have no weight decay. Class
+    and mask token have three axes and decay in MAE's recipe.
 
     Args:
         optim_wrapper_cfg: mmengine's ``optim_wrapper``, with ``optimizer`` inside.
@@ -44,11 +44,11 @@ class PretrainOptim:
 
 
 def decay_groups(model: nn.Module, undecayed: Collection[str] = ()) -> list[dict]:
-    """Split trainable parameters in those that decay (two or more axes) and those that do not.
+    """Split trainable parameters into those that decay (two or more axes) and those that do not.
 
     Args:
         model: the model.
-        undecayed: last parts of names, such as ``cls_token``, that do not decay either.
+        undecayed: last parts of the names of further parameters that do not decay, such as ``cls_token``.
     """
     groups: list[dict] = [{'params': []}, {'params': [], 'weight_decay': 0.0}]
     for name, parameter in model.named_parameters():

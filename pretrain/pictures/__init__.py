@@ -1,1 +1,1 @@
-"""What a pretrained model makes of images, to look at."""
+"""Pictures that show the predictions of a pretrained model."""

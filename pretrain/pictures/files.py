@@ -1,4 +1,4 @@
-"""Picture files of a command: looked at before the work starts, written at its end."""
+"""Picture files of a command: checked before the work starts, written at its end."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def check_files(images: Sequence[str | Path], out: str | Path) -> None:
-    """Refuse images that are not there, and a picture that cannot be written.
+    """Refuse images that do not exist, and a picture that cannot be written.
 
     Raises:
         ValueError: names the file.

@@ -1,4 +1,4 @@
-"""Masks to look at: read from files, or drawn for several ratios side by side.
+"""Masks for pictures: read from files, or drawn for several ratios side by side.
 
 Letters: N images, H, W grid in patches, L = H * W patches.
 """
@@ -19,14 +19,14 @@ HIDDEN, SHOWN = '#1', '.0'
 
 
 def drawn_masks(count: int, grid: tuple[int, int], kind: str, ratios: Sequence[float], seed: int) -> dict[str, Tensor]:
-    """Draw masks of several ratios from the same seed: a larger 'random' one hides what a smaller one does, and more.
+    """Draw masks of several ratios from the same seed: a larger 'random' mask contains the smaller ones.
 
     Args:
         count: images N.
         grid: rows and columns (H, W).
         kind: see `pretrain.masking.masks.MASK_KINDS`.
         ratios: shares to mask.
-        seed: of each.
+        seed: seed of each.
 
     Returns:
         title -> bool (N, L), True = masked.
@@ -42,7 +42,7 @@ def drawn_masks(count: int, grid: tuple[int, int], kind: str, ratios: Sequence[f
 
 
 def read_masks(paths: Sequence[str | os.PathLike[str]], count: int, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """Read masks made by hand, each for all images.
+    """Read masks made by hand, each of which is used for all images.
 
     Args:
         paths: see `read_mask`.
@@ -62,9 +62,9 @@ def read_mask(path: str | os.PathLike[str], grid: tuple[int, int]) -> Tensor:
     """Read a mask made by hand.
 
     Args:
-        path: a text file (``.txt``), a line per row of patches, ``#`` hidden and ``.`` shown (or ``1`` and ``0``); or
-            an image, white hidden and black shown, of one pixel per patch or a whole multiple, such as the size of the
-            model's input: there the larger part of a patch decides.
+        path: a text file (``.txt``) with a line per row of patches, ``#`` hidden and ``.`` shown (or ``1`` and ``0``);
+            or an image, white hidden and black shown. An image has one pixel per patch or a whole multiple, such as the
+            size of the model's input; then the larger part of a patch decides.
         grid: rows and columns (H, W) of the model's images.
 
     Returns:

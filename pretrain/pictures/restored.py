@@ -1,4 +1,4 @@
-"""What a pretrained model makes of images, drawn side by side: original | masked | reconstruction.
+"""Draw images and a pretrained model's predictions side by side: original | masked | reconstruction.
 
 Letters: N images, H, W grid in patches, L = H * W patches, p patch size.
 """
@@ -24,7 +24,7 @@ HEADER = 28
 GAP = 4
 GREY = 127
 
-# Title and uint8 (N, 3, H * p, W * p) of each, in the order drawn.
+# Title and images, uint8 (N, 3, H * p, W * p), of each column in the order drawn.
 Columns = list[tuple[str, Tensor]]
 
 
@@ -49,7 +49,7 @@ def picture(
         model: see `pretrain.methods.restore.load_model`.
         paths: image files; each is cut to the model's training size.
         masks: title -> bool (N, L), see `pretrain.pictures.hand_masks`; None masks as in training.
-        seed: of the masks or the noise.
+        seed: seed of the masks or the noise.
 
     Returns:
         uint8 RGB (height, width, 3).
@@ -82,11 +82,12 @@ def reconstruct(
         model: see `pretrain.methods.restore.load_model`.
         images: uint8 (N, 3, H * p, W * p).
         masks: see `picture`.
-        seed: of the masks or the noise; PyTorch's own random state is left as it was.
+        seed: seed of the masks or the noise; PyTorch's own random state does not change.
 
     Returns:
-        columns of what the model sees and what it makes of it, the pixels it predicts set into the image; of a model
-        of tokens, first what the tokenizer makes of the whole image: no prediction can look better.
+        columns of the model's input and of its result, in which the predicted pixels are set into the image. For a
+        model that predicts tokens, the first column is the tokenizer's reconstruction of the whole image, because no
+        prediction can look better.
 
     Raises:
         ValueError: masks for a model that adds noise, or a tokenizer that cannot draw.
@@ -109,7 +110,7 @@ def reconstruct(
 
 
 def make_views(model: PretrainingModel, images: Tensor) -> Views:
-    """Normalise uint8 images (N, 3, H * p, W * p) as the model wants them, and add the tokenizer's view if need be."""
+    """Normalise uint8 images (N, 3, H * p, W * p) for the model, and add the tokenizer's view if it is needed."""
     device, patch = next(model.parameters()).device, model.encoder.patch_size
     inputs = model.data_preprocessor({'inputs': images.to(device)})['inputs']
     if not isinstance(model.target, TokenTarget):
@@ -120,7 +121,7 @@ def make_views(model: PretrainingModel, images: Tensor) -> Views:
 
 
 def footnote(model: PretrainingModel) -> str:
-    """Say whether the picture shows pure predictions or ones that borrow from the original."""
+    """Say whether the picture shows pure predictions or predictions that use parts of the original."""
     if isinstance(model.target, TokenTarget):
         return 'Predicted: visual tokens, drawn by the tokenizer. Where a patch is shown, its true token.'
     assert isinstance(model.target, PixelTarget)
@@ -130,7 +131,7 @@ def footnote(model: PretrainingModel) -> str:
 
 
 def _fill_holes(model: MaskedImageModel, images: Tensor, views: Views, title: str, mask: Tensor) -> Columns:
-    """Two columns: masked, and with the holes filled."""
+    """Two columns: the masked images, and the images with the holes filled."""
     results = model.predict_for_mask(views, mask.to(views.images.device))
     # (N, L) -> (N, 1, H, W) -> (N, 1, H p, W p)
     holes = mask.reshape(len(images), 1, *views.grid)
@@ -144,7 +145,7 @@ def _fill_holes(model: MaskedImageModel, images: Tensor, views: Views, title: st
 
 
 def _clean(model: DenoisingAutoencoder, images: Tensor, views: Views) -> Columns:
-    """Two columns: noisy and cleaned, every patch predicted."""
+    """Two columns: noisy images, and cleaned images with every patch predicted."""
     results = model.predict(views)
     noisy = (f'noise of {model.noise:g}', _grey_levels(model, torch.stack([each.corrupted for each in results])))
     if isinstance(model.target, TokenTarget):
@@ -154,22 +155,22 @@ def _clean(model: DenoisingAutoencoder, images: Tensor, views: Views) -> Columns
 
 
 def _grey_levels(model: PretrainingModel, images: Tensor) -> Tensor:
-    """Normalised images (N, 3, h, w) as uint8 on the CPU."""
+    """Convert normalised images (N, 3, h, w) to uint8 on the CPU."""
     preprocessor = model.data_preprocessor
     return (images * preprocessor.std + preprocessor.mean).round().clamp(0, 255).byte().cpu()
 
 
 def _draw_tokens(target: TokenTarget, tokens: Tensor, images: Tensor) -> Tensor:
-    """Tokens (N, H, W) as the tokenizer draws them, uint8, as large as ``images`` (N, 3, H * p, W * p)."""
+    """Draw tokens (N, H, W) with the tokenizer: uint8, as large as ``images`` (N, 3, H * p, W * p)."""
     drawn = target.tokenizer.decode(tokens).mul(255).round().byte().cpu()
     return torch.stack([resize(each, (images.shape[2], images.shape[3])) for each in drawn])
 
 
 def _write(canvas: np.ndarray, text: str) -> None:
-    """Write a line of text on a strip of height `HEADER`, as large as fits."""
+    """Write a line of text on a strip of height `HEADER`; shrink it if it does not fit."""
     room = canvas.shape[1] - 8
     width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
-    # OpenCV draws on whole arrays only, so that a part is copied in and out.
+    # OpenCV draws only on contiguous arrays, so the strip is copied out and back in.
     strip = np.ascontiguousarray(canvas)
     cv2.putText(strip, text, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, min(0.5, room / width), (0, 0, 0), 1, cv2.LINE_AA)
     canvas[:] = strip

@@ -1,4 +1,4 @@
-"""What is left of images in their token ids: original | reconstruction.
+"""Draw images and their reconstruction from token ids: original | reconstruction.
 
 Letters: N images, V codes, s stride.
 """
@@ -15,12 +15,12 @@ from pretrain.pictures.restored import GAP, HEADER, fit_image
 from pretrain.tokenizer.dvae import DiscreteVAE
 from pretrain.tokenizer.training import perplexity
 
-# Pairs of original and reconstruction side by side.
+# Number of pairs of original and reconstruction in a row.
 PAIRS = 4
 
 
 def picture(tokenizer: DiscreteVAE, paths: Sequence[str | os.PathLike[str]], size: int = 112) -> tuple[np.ndarray, str]:
-    """Draw a pair per image file, up to four pairs in a row, and a line about the codes below.
+    """Draw one pair per image file, up to four pairs in a row, with a line about the codes below.
 
     Args:
         tokenizer: see `pretrain.tokenizer.dvae.load_tokenizer`.
@@ -31,7 +31,7 @@ def picture(tokenizer: DiscreteVAE, paths: Sequence[str | os.PathLike[str]], siz
         uint8 RGB (height, width, 3), and the line.
 
     Raises:
-        ValueError: a file cannot be read, ``size`` is not made of whole codes, or the tokenizer has one half alone.
+        ValueError: a file cannot be read, ``size`` is not made of whole codes, or the tokenizer has only one half.
     """
     images = torch.stack([fit_image(path, (size, size)) for path in paths])
     ids = torch.cat([tokenizer.encode(image[None] / 255) for image in images])
@@ -60,7 +60,7 @@ def describe_usage(ids: torch.Tensor, vocab_size: int) -> str:
 
 
 def _strip(text: str, width: int) -> np.ndarray:
-    """A line of text on white, as large as fits."""
+    """Draw a line of text on white; shrink it if it does not fit."""
     strip = np.full((HEADER, width, 3), 255, np.uint8)
     length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
     cv2.putText(

@@ -1,1 +1,1 @@
-"""The image tokenizer that BEiT takes its targets from, its training, and its ids kept on disk."""
+"""The image tokenizer that gives BEiT its targets, its training, and a cache of its ids on disk."""

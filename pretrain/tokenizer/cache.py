@@ -1,7 +1,7 @@
 """Token ids of an image set, computed once, with the views they were computed on.
 
-A cache is a directory: ``about.json`` (what it belongs to), ``paths``, ``sizes``, ``views`` and ``ids`` as ``.npy``,
-the last two memory-mapped. Letters: N images, K views of each, V codes, h, w grid of codes.
+A cache is a directory with ``about.json`` (how it was made), and ``paths``, ``sizes``, ``views`` and ``ids`` as
+``.npy``; the last two are memory-mapped. Letters: N images, K views of each, V codes, h, w grid of codes.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ from pretrain.tokenizer.dvae import load_tokenizer
 
 @dataclass(frozen=True)
 class About:
-    """What a cache belongs to.
+    """How a cache was made.
 
     Args:
         tokenizer: `DiscreteVAE.fingerprint`.
         vocab_size: codes V.
         token_size: (height, width) of the tokenizer's view, in pixels.
         crop_scale: least and greatest share of an image's area in a view.
-        seed: the views were drawn with.
-        file: `file_digest` of the tokenizer's checkpoint: where it is the same, that need not be loaded to compare.
+        seed: the seed that the views were drawn with.
+        file: `file_digest` of the tokenizer's checkpoint; if it is equal, the checkpoint need not be loaded to compare.
     """
 
     tokenizer: str
@@ -52,7 +52,7 @@ def cut_view(
 
     Args:
         image: uint8 (3, H, W).
-        view: top, left, height, width in pixels, and 1 to mirror it, else 0.
+        view: top, left, height, width in pixels, then 1 to mirror the view, else 0.
         size: (height, width) wanted.
         shrink: `resize` for the encoder, `pretrain.data.views.resize_lanczos` for a tokenizer.
 
@@ -65,7 +65,7 @@ def cut_view(
 
 
 def file_digest(path: str | Path) -> str:
-    """Hash of a file, or of the files of a directory, by their bytes."""
+    """Hash the bytes of a file, or of the files in a directory."""
     place, digest = Path(path), hashlib.sha256()
     for file in sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else [place]:
         with file.open('rb') as content:
@@ -75,7 +75,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]:
-    """Paths of the images below one or several directories, and the same from there on, whatever their place."""
+    """Paths of the images below one or several directories, and the same paths relative to these directories."""
     roots = [data_root] if isinstance(data_root, str | os.PathLike) else data_root
     paths = find_training_images(roots)
     below = [next(root for root in roots if path.startswith(os.path.join(root, ''))) for path in paths]
@@ -84,22 +84,22 @@ def list_images(data_root: str | Sequence[str]) -> tuple[list[str], list[bytes]]
 
 @DATASETS.register_module()
 class CachedTokenImages(Dataset):
-    """Images with the token ids of ``tools/tokens.py cache``, one of the cached views of an image at a time.
+    """Images with the token ids of ``tools/tokens.py cache``, one cached view of an image at a time.
 
-    Views come without colour jitter: the ids are those of the plain images.
+    The views have no colour jitter, because the ids belong to the plain images.
 
     Args:
-        data_root: the directory the cache was made of, or several.
+        data_root: the directory that the cache was made from, or several.
         cache: directory of the cache.
-        tokenizer: the tokenizer's checkpoint; its weights have to be those the cache was made with.
+        tokenizer: the tokenizer's checkpoint; it must have the weights that the cache was made with.
         crop_size: side of the views in pixels, or (height, width).
-        token_size: side of the tokenizer's views the cache was made of, or (height, width).
+        token_size: side of the tokenizer's views that the cache was made from, or (height, width).
 
     Raises:
-        ValueError: the cache is of other images, another tokenizer or another size, or not whole.
+        ValueError: the cache is incomplete, or is of other images, another tokenizer or another size.
     """
 
-    # mmengine hands it to the visualizer; there are no classes here.
+    # mmengine passes this to the visualizer; there are no classes here.
     metainfo: dict = {}
 
     def __init__(
@@ -135,7 +135,7 @@ class CachedTokenImages(Dataset):
         A file that cannot be read is named in a warning, and the next one takes its place.
 
         Raises:
-            ValueError: not a single file can be read, or one is not that the ids were computed on.
+            ValueError: no file can be read, or a file is not the one that the ids were computed on.
         """
         image, place = read_next(self.paths, index, read_tensor)
         if image.shape[1:] != tuple(self.sizes[place]):
@@ -150,14 +150,14 @@ AGAIN = 'make the cache again with `python tools/tokens.py cache`'
 
 
 def is_made_with(about: About, tokenizer: str) -> bool:
-    """Whether a cache is of these weights, by the bytes of their file or, in another file, by themselves."""
+    """Whether a cache was made with these weights; compares the bytes of the file first, then the weights."""
     if about.file and Path(tokenizer).exists() and file_digest(tokenizer) == about.file:
         return True
     return load_tokenizer(tokenizer).fingerprint() == about.tokenizer
 
 
 def _read_about(cache: str) -> About:
-    """What the cache belongs to; written last, so that it is absent where the making was cut short."""
+    """Read how the cache was made; this file is written last, so it is missing if the run was cut short."""
     path = Path(cache) / 'about.json'
     if not path.is_file():
         raise ValueError(f'{cache} holds no token cache, or one that was cut short: {AGAIN}')

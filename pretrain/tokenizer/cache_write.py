@@ -1,4 +1,4 @@
-"""Making a token cache: fixed random views of every image, and the tokenizer's ids of them.
+"""Make a token cache: fixed random views of every image, and the tokenizer's ids of these views.
 
 Letters: N images, K views of each, h, w grid of codes.
 """
@@ -23,20 +23,20 @@ from pretrain.data.views import resize_lanczos
 from pretrain.tokenizer.cache import About, cut_view, list_images
 from pretrain.tokenizer.dvae import DiscreteVAE
 
-# What a cache belongs to, until it is whole: then ``about.json``.
+# How a cache is made. It is renamed to ``about.json`` when the cache is complete.
 BEGUN = 'begun.json'
-# Size of an image that is still to come.
+# Size of an image that is not processed yet.
 UNDONE = -1
-# Views that the tokenizer takes at once, at least.
+# Least number of views that the tokenizer takes at once.
 BATCH = 64
-# Images after which the rows are written to disk.
+# Number of images after which the rows are written to disk.
 KEEP = 1000
 
 
 def describe(
     tokenizer: DiscreteVAE, token_size: int | Sequence[int], crop_scale: Sequence[float], seed: int = 0
 ) -> About:
-    """Say what a cache by this tokenizer, of views like these, belongs to.
+    """Describe a cache of such views by this tokenizer.
 
     Raises:
         ValueError: a side of ``token_size`` is not made of whole codes, or ``crop_scale`` holds no shares.
@@ -59,12 +59,12 @@ def write_cache(
         tokenizer: see `pretrain.tokenizer.dvae.load_tokenizer`.
         about: see `describe`.
         data_root: directory of images, or several, as for `pretrain.data.unlabelled.UnlabelledImages`.
-        out: directory to write, absent or empty; or one whose making was cut short, which goes on.
+        out: directory to write, absent or empty; or a cache that was cut short, which is then continued.
         views: K.
         workers: processes that read images.
 
     Returns:
-        images in the cache: those that can be read.
+        number of images in the cache, which are those that can be read.
 
     Raises:
         ValueError: ``out`` holds other files, there is no image, or none that can be read, or ``views`` is not
@@ -85,7 +85,7 @@ def write_cache(
     _fill(rows, tokenizer, zip(left.tolist(), loader, strict=True))
     if not rows.sizes.any():
         raise ValueError(f'none of the {len(paths)} images can be read, the first is {paths[0]}')
-    # Last: without it a cache is not whole.
+    # Renamed last: a cache without this file is incomplete.
     (folder / BEGUN).rename(folder / 'about.json')
     return int(rows.sizes.any(axis=1).sum())
 
@@ -93,7 +93,7 @@ def write_cache(
 def draw_views(
     size: tuple[int, int], count: int, crop_scale: tuple[float, float], generator: torch.Generator
 ) -> list[tuple[int, ...]]:
-    """Draw views as `pretrain.data.views.ViewMaker` does: random boxes, every other one mirrored.
+    """Draw views as `pretrain.data.views.ViewMaker` does: random boxes, mirrored with probability one half.
 
     Args:
         size: (H, W) of the image.
@@ -133,7 +133,7 @@ class _Views(Dataset):
             warnings.warn(f'{error}; it is left out of the cache', stacklevel=2)
             return None
         size = (image.shape[1], image.shape[2])
-        # Of its own for each image, so that the views do not depend on the number of workers.
+        # Each image has its own seed, so that the views do not depend on the number of workers.
         seed = np.random.SeedSequence([self.about.seed, index]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0]))
         views = draw_views(size, self.count, self.about.crop_scale, generator)
@@ -142,20 +142,20 @@ class _Views(Dataset):
 
 
 class _Rows(NamedTuple):
-    """The files of a cache: ids (N, K, h, w), views (N, K, 5), and sizes (N, 2), `UNDONE` where it is still to fill."""
+    """The files of a cache: ids (N, K, h, w), views (N, K, 5), and sizes (N, 2), `UNDONE` for rows not yet filled."""
 
     ids: np.memmap
     views: np.memmap
     sizes: np.memmap
 
     def flush(self) -> None:
-        """Write to disk, the sizes last: they tell which rows are there."""
+        """Write to disk, the sizes last, because they tell which rows are filled."""
         for rows in self:
             rows.flush()
 
 
 def _open(folder: Path, about: About, names: list[bytes], views: int, stride: int) -> _Rows:
-    """Begin a cache, or go on with one that was cut short.
+    """Begin a cache, or continue one that was cut short.
 
     Raises:
         ValueError: the directory holds other files, or the beginning of another cache.
@@ -184,13 +184,13 @@ def _open(folder: Path, about: About, names: list[bytes], views: int, stride: in
     )
     rows.sizes[:] = UNDONE
     rows.flush()
-    # Last of these: from here on it can be continued.
+    # Written last: from here on the cache can be continued.
     (folder / BEGUN).write_text(content)
     return rows
 
 
 def _fill(rows: _Rows, tokenizer: DiscreteVAE, entries: Iterable[tuple[int, Entry | None]]) -> None:
-    """Write ids, views and sizes; 0 x 0 is the size of an image that cannot be read."""
+    """Write ids, views and sizes; an image that cannot be read gets the size 0 x 0."""
     waiting: list[tuple[int, Entry]] = []
     for number, (index, entry) in enumerate(entries, 1):
         if entry is None:
@@ -207,7 +207,7 @@ def _fill(rows: _Rows, tokenizer: DiscreteVAE, entries: Iterable[tuple[int, Entr
 
 
 def _encode(rows: _Rows, tokenizer: DiscreteVAE, waiting: list[tuple[int, Entry]]) -> None:
-    """Tokenize the views of several images at once, and write what belongs to these."""
+    """Tokenize the views of several images at once, and write the rows of these images."""
     if not waiting:
         return
     pixels = torch.cat([entry.pixels for _, entry in waiting])

@@ -1,4 +1,4 @@
-"""Image tokenizer: the discrete VAE of DALL-E (arXiv 2102.12092), which BEiT takes its targets from.
+"""Image tokenizer: the discrete VAE of DALL-E (arXiv 2102.12092), which gives BEiT its targets.
 
 Letters: B batch, V codes, h, w grid of codes, s stride.
 """
@@ -15,35 +15,35 @@ from backbones.checkpoint.module_pickles import read_modules
 from backbones.checkpoint.read import read_checkpoint
 from pretrain.tokenizer.layers import Decoder, Encoder
 
-# Keeps the logit of a pixel finite: pixels live in [eps, 1 - eps] (arXiv 2102.12092, appendix A.3).
+# Keeps the logit of a pixel finite: pixels lie in [eps, 1 - eps] (arXiv 2102.12092, appendix A.3).
 LOGIT_LAPLACE_EPS = 0.1
 
 
 def map_pixels(images: Tensor) -> Tensor:
-    """Squeeze images in [0, 1] to [0.1, 0.9], the range of the logit-Laplace distribution used."""
+    """Map images from [0, 1] to [0.1, 0.9], the range used for the logit-Laplace distribution."""
     return (1 - 2 * LOGIT_LAPLACE_EPS) * images + LOGIT_LAPLACE_EPS
 
 
 def unmap_pixels(pixels: Tensor) -> Tensor:
-    """Undo `map_pixels`; values beyond its range are cut to [0, 1]."""
+    """Undo `map_pixels`; values outside its range are clipped to [0, 1]."""
     return ((pixels - LOGIT_LAPLACE_EPS) / (1 - 2 * LOGIT_LAPLACE_EPS)).clamp(0, 1)
 
 
 @MODELS.register_module()
 class DiscreteVAE(nn.Module):
-    """Images to a grid of code numbers and back.
+    """Maps images to a grid of code numbers and back.
 
     The defaults are those of OpenAI's published weights, which `load_tokenizer` reads.
 
     Args:
         vocab_size: codes V.
         hidden: channels of the widest-resolution group, a multiple of 4.
-        groups: groups of blocks in either half; the stride is 2 ** (groups - 1).
+        groups: groups of blocks in each half; the stride is 2 ** (groups - 1).
         blocks: blocks per group.
-        decoder_init: channels a code is embedded in.
+        decoder_init: channels of a code's embedding.
 
     Raises:
-        ValueError: a size that makes no network.
+        ValueError: a size gives no valid network.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class DiscreteVAE(nn.Module):
         self.stride = 2 ** (groups - 1)
         self.encoder: Encoder | None = Encoder(vocab_size, hidden, groups, blocks)
         self.decoder: Decoder | None = Decoder(vocab_size, hidden, groups, blocks, decoder_init)
-        # Both run almost twice as fast with the channels last in memory.
+        # Both run almost twice as fast with channels last in memory.
         self.to(memory_format=torch.channels_last)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score every code in every place.
+        """Score every code at every place.
 
         Args:
             images: (B, 3, h * s, w * s) in [0, 1].
@@ -86,7 +86,7 @@ class DiscreteVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Name the likeliest code in every place; in float32 even under autocast, which would change some.
+        """Find the likeliest code at every place, in float32 even under autocast, which would change some codes.
 
         Args:
             images: float (B, 3, h * s, w * s) in [0, 1].
@@ -102,7 +102,7 @@ class DiscreteVAE(nn.Module):
 
     @torch.no_grad()
     def decode(self, ids: Tensor) -> Tensor:
-        """Draw the images of codes: the median of each pixel's distribution.
+        """Draw the images that belong to codes, using the median of each pixel's distribution.
 
         Args:
             ids: int64 (B, h, w).
@@ -123,7 +123,7 @@ class DiscreteVAE(nn.Module):
             return unmap_pixels(self.decoder.from_ids(ids)[:, :3].sigmoid())
 
     def fingerprint(self) -> str:
-        """Hash of what decides about the ids: the encoder's weights, by name. Equal in every file format."""
+        """Hash the encoder's weights by name, as they determine the ids. The hash is equal in every file format."""
         digest = hashlib.sha256()
         for name, value in ({} if self.encoder is None else self.encoder.state_dict()).items():
             digest.update(name.encode())
@@ -132,7 +132,7 @@ class DiscreteVAE(nn.Module):
 
 
 def load_tokenizer(path: str | Path) -> DiscreteVAE:
-    """Build a tokenizer of the sizes its weights have, ready to use: evaluation mode, frozen.
+    """Build a tokenizer with the sizes of its weights, ready to use: in evaluation mode and frozen.
 
     Args:
         path: checkpoint of `pretrain.tokenizer.training.TokenizerTraining`; OpenAI's ``encoder.pkl`` or
@@ -140,7 +140,7 @@ def load_tokenizer(path: str | Path) -> DiscreteVAE:
             ``dalle_encoder.pth``. No code in the files is run.
 
     Returns:
-        the tokenizer; of a file with one half alone, the other half is None.
+        the tokenizer; if the file has only one half, the other half is None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -177,7 +177,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _find_halves(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Sort ``PREFIX.blocks.*`` into encoder and decoder by their first kernel, 7x7 or 1x1; the rest is left over."""
+    """Sort ``PREFIX.blocks.*`` into encoder and decoder by their first kernel, 7x7 or 1x1; skip the rest."""
     halves: tuple[dict[str, Tensor], dict[str, Tensor]] = {}, {}
     for first in [name for name in weights if re.search(r'(^|\.)blocks\.input\.w$', name)]:
         prefix = first.removesuffix('blocks.input.w')
@@ -189,7 +189,7 @@ def _find_halves(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 
 def _sizes(encoder: dict[str, Tensor], decoder: dict[str, Tensor]) -> dict[str, int]:
-    """Arguments of `DiscreteVAE`, read off the shapes of either half."""
+    """Arguments of `DiscreteVAE`, read from the shapes of whichever halves are given."""
     names = [re.match(r'blocks\.group_(\d+)\.block_(\d+)\.', name) for name in (encoder or decoder)]
     numbers = [(int(found[1]), int(found[2])) for found in names if found]
     sizes = dict(groups=max(group for group, _ in numbers), blocks=max(block for _, block in numbers))

@@ -1,4 +1,4 @@
-"""Hooks for training the image tokenizer: its two schedules, and a look-out for codebooks that die."""
+"""Hooks for training the image tokenizer: its two schedules, and a check for dying codebooks."""
 
 import math
 
@@ -14,10 +14,10 @@ class AnnealTokenizer(Hook):
     """Set the temperature of the relaxed codes and the weight of the KL term, both along a half cosine.
 
     Args:
-        temperature_end: temperature reached from 1.
-        temperature_iters: iterations to reach it in.
-        kl_weight_end: weight reached from 0.
-        kl_weight_iters: iterations to reach it in.
+        temperature_end: final temperature; it starts at 1.
+        temperature_iters: number of iterations until then.
+        kl_weight_end: final weight; it starts at 0.
+        kl_weight_iters: number of iterations until then.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class AnnealTokenizer(Hook):
 
 @HOOKS.register_module()
 class SpreadCodes(Hook):
-    """Let all codes start out likely: `TokenizerTraining.spread_codes` on the first batch of a training.
+    """Make all codes likely at the start: calls `TokenizerTraining.spread_codes` on the first batch of a training.
 
-    Not in DALL-E's paper, whose training is a thousand times longer.
+    This is not in DALL-E's paper, whose training is a thousand times longer.
 
     Args:
-        deviation: of each code's logit over the places of the first batch.
+        deviation: deviation of each code's logit over the places of the first batch.
     """
 
     def __init__(self, deviation: float = 2.0) -> None:
@@ -54,20 +54,20 @@ class SpreadCodes(Hook):
 
 
 def half_cosine(start: float, end: float, length: int, iteration: int) -> float:
-    """Value at ``iteration`` of a half cosine from ``start`` to ``end``, which stays from ``length`` on."""
+    """Value at ``iteration`` of a half cosine from ``start`` to ``end``; constant from iteration ``length`` on."""
     progress = min(iteration / length, 1.0) if length else 1.0
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @HOOKS.register_module()
 class WatchCodebook(Hook):
-    """Tell when a tokenizer comes to use a small part of its codes only, which rarely heals.
+    """Warn when a tokenizer uses only a small part of its codes, from which it rarely recovers.
 
-    The perplexity is looked at every 50 iterations, as each look waits for the device.
+    The perplexity is checked every 50 iterations, because each check waits for the device.
 
     Args:
         least: share of the codebook that the perplexity has to reach.
-        begin: iterations before the first look; few codes are in use at first.
+        begin: iterations before the first check, because few codes are in use at first.
         stop: end the training instead of warning once.
     """
 
@@ -83,13 +83,13 @@ class WatchCodebook(Hook):
         """Called by the runner.
 
         Raises:
-            RuntimeError: too few codes are in use, with ``stop``.
+            RuntimeError: too few codes are in use, and ``stop`` is set.
         """
         if runner.iter + 1 < self.begin or not self.every_n_train_iters(runner, self.interval):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         assert outputs is not None
-        # The mean over the processes, so that all of them go on, or none.
+        # The mean over the processes, so that either all of them go on or none.
         mean = outputs['perplexity'].detach().clone()
         all_reduce(mean, 'mean')
         perplexity, size = float(mean), model.tokenizer.vocab_size

@@ -36,10 +36,10 @@ class Convolution(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: four times ReLU and convolution on a quarter of the width, scaled down by ``gain``.
+    """Residual block: four times ReLU and convolution at a quarter of the width, scaled down by ``gain``.
 
     Args:
-        in_channels: channels of the input; where they differ from the output's, the shortcut is a 1x1 convolution.
+        in_channels: channels of the input; if they differ from the output's, the shortcut is a 1x1 convolution.
         out_channels: channels of the output, a multiple of 4.
         kernels: sides of the four convolutions.
         gain: factor of the residual path, which keeps deep stacks stable at the start of training.
@@ -63,7 +63,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images to logits: groups of blocks, each but the first twice as wide, with max pooling in between.
+    """Images to logits: groups of blocks, each twice as wide as the one before, with max pooling in between.
 
     Args:
         vocab_size: codes V.
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(layers)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Pixels as `map_pixels` makes them, (B, 3, h * s, w * s), -> logits (B, V, h, w)."""
+        """Pixels from `map_pixels`, (B, 3, h * s, w * s) -> logits (B, V, h, w)."""
         return self.blocks(pixels)
 
 
@@ -93,7 +93,7 @@ class Decoder(nn.Module):
         hidden: channels of the last group.
         groups: groups of blocks; the stride is 2 ** (groups - 1).
         blocks: blocks per group.
-        init: channels a code is embedded in.
+        init: channels of a code's embedding.
     """
 
     def __init__(self, vocab_size: int, hidden: int, groups: int, blocks: int, init: int) -> None:
@@ -105,11 +105,11 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(layers)
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Shares of the codes, (B, V, h, w), summing to 1 over V -> (B, 6, h * s, w * s)."""
+        """Shares of the codes, (B, V, h, w), which sum to 1 over V -> (B, 6, h * s, w * s)."""
         return self.blocks(codes)
 
     def from_ids(self, ids: Tensor) -> Tensor:
-        """What `forward` gives for one code in each place, int64 (B, h, w), without making it one-hot."""
+        """Same result as `forward` for one code at each place, int64 (B, h, w), without one-hot vectors."""
         embedding = self.blocks.get_submodule('input')
         assert isinstance(embedding, Convolution)
         # (V, init) looked up -> (B, h, w, init) -> (B, init, h, w)
@@ -120,7 +120,7 @@ class Decoder(nn.Module):
 def _groups(
     widths: list[int], blocks: int, kernels: tuple[int, ...], between: str, layer: nn.Module
 ) -> OrderedDict[str, nn.Module]:
-    """Groups of blocks, of ``widths[1:]`` behind an input of ``widths[0]``, with ``layer`` between two groups."""
+    """Groups of blocks with ``widths[1:]`` after an input of ``widths[0]``, and ``layer`` between the groups."""
     groups: OrderedDict[str, nn.Module] = OrderedDict()
     count = len(widths) - 1
     gain = 1 / (count * blocks) ** 2

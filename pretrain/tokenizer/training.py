@@ -17,7 +17,7 @@ from pretrain.data.randomness import seed_step
 from pretrain.tokenizer.dvae import DiscreteVAE, map_pixels
 from pretrain.tokenizer.layers import Convolution
 
-# Usage of the codes is told of about the last hundred batches: one alone holds fewer places than codes, maybe.
+# The usage of codes is reported for about the last hundred batches, because one batch may have fewer places than codes.
 WINDOW = 100
 
 
@@ -25,13 +25,13 @@ WINDOW = 100
 class TokenizerTraining(BaseModel):
     """Trains a `DiscreteVAE` on images in [0, 1].
 
-    ``temperature`` and ``kl_weight`` are set by `pretrain.tokenizer.hooks.AnnealTokenizer`.
+    `pretrain.tokenizer.hooks.AnnealTokenizer` sets ``temperature`` and ``kl_weight``.
 
     Args:
         tokenizer: the `DiscreteVAE`, or its config.
         data_preprocessor: mmengine preprocessor that maps images to [0, 1] (``mean=[0] * 3, std=[255] * 3``), or its
             config.
-        reconstruction: loss of the images drawn, a key of `RECONSTRUCTIONS`.
+        reconstruction: loss of the reconstructed images, a key of `RECONSTRUCTIONS`.
 
     Raises:
         ValueError: ``reconstruction`` is unknown.
@@ -53,8 +53,8 @@ class TokenizerTraining(BaseModel):
             raise ValueError(f'reconstruction={reconstruction!r} is unknown: use one of {", ".join(RECONSTRUCTIONS)}')
         self.reconstruction = RECONSTRUCTIONS[reconstruction]
         self.tokenizer: DiscreteVAE = MODELS.build(tokenizer) if isinstance(tokenizer, dict) else tokenizer
-        # Tensors, so that compiled graphs need not be made anew for each value; not in checkpoints, as the hook
-        # sets both from the iteration.
+        # These are tensors so that graphs are not compiled again for each value. They are not in checkpoints, because
+        # the hook sets both from the iteration.
         self.register_buffer('temperature', torch.tensor(1.0), persistent=False)
         self.register_buffer('kl_weight', torch.tensor(0.0), persistent=False)
         self.register_buffer('usage', torch.zeros(self.tokenizer.vocab_size), persistent=False)
@@ -82,24 +82,25 @@ class TokenizerTraining(BaseModel):
 
     @torch.no_grad()
     def spread_codes(self, inputs: Tensor, deviation: float) -> None:
-        """Scale the last layer of the encoder so that each code's logit has mean 0 and one deviation over images.
+        """Scale the encoder's last layer so that each code's logit has mean 0 and the given deviation over the images.
 
-        At random weights the codes' mean logits differ more than the logits of one code over places, so that a few
-        codes win everywhere and the others never learn (compare weight normalisation, arXiv 1602.07868, section 3).
+        With random weights, the mean logits differ more between codes than one code's logits differ between places.
+        Then a few codes win everywhere and the others never learn (compare weight normalisation, arXiv 1602.07868,
+        section 3).
 
         Args:
-            inputs: (B, 3, h * s, w * s) in [0, 1]; each process brings its own, and all of them count.
-            deviation: wanted of each logit over the B * h * w places.
+            inputs: (B, 3, h * s, w * s) in [0, 1]; each process passes its own, and all of them count.
+            deviation: wanted deviation of each logit over the B * h * w places.
         """
         assert self.tokenizer.encoder is not None
         last = self.tokenizer.encoder.blocks.get_submodule('output.conv')
         assert isinstance(last, Convolution)
-        # (B, V, h, w) -> (V, B h w); float64, as the square of a mean is taken from a mean of squares.
+        # (B, V, h, w) -> (V, B h w); float64, because the square of a mean is subtracted from a mean of squares.
         logits = self.tokenizer.logits(inputs).double().transpose(0, 1).flatten(1)
         sums = torch.stack(
             [logits.sum(dim=1), logits.square().sum(dim=1), torch.full_like(logits[:, 0], logits.shape[1])]
         )
-        # Over the batches of all processes: their weights have to stay alike.
+        # Summed over the batches of all processes, because their weights have to stay equal.
         all_reduce(sums)
         mean, count = sums[0] / sums[2], sums[2]
         factor = (deviation / ((sums[1] / count - mean.square()) * count / (count - 1)).sqrt()).float()
@@ -113,7 +114,7 @@ class TokenizerTraining(BaseModel):
         codes = relaxed_codes(logits, self.temperature)
         reconstruction = self.reconstruction(tokenizer.decoder(codes).float(), map_pixels(images.float()))
         kl = kl_to_uniform(logits)
-        # Per value of a pixel, as the reconstruction is: one code stands for 3 s^2 of them.
+        # Per pixel value, like the reconstruction: one code stands for 3 s^2 values.
         loss = reconstruction + self.kl_weight * kl / (3 * tokenizer.stride**2)
         perplexity, used = self._count(logits.argmax(dim=1))
         shown = dict(reconstruction=reconstruction.detach(), kl=kl.detach(), perplexity=perplexity, codes_used=used)
@@ -121,7 +122,7 @@ class TokenizerTraining(BaseModel):
 
     @torch.no_grad()
     def _count(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Perplexity and share of the codes used in the last batches of this process, without asking the device."""
+        """Perplexity and share of codes used in the last batches of this process, without waiting for the device."""
         flat = ids.flatten()
         self.usage.mul_(1 - 1 / WINDOW).scatter_add_(0, flat, torch.ones_like(flat, dtype=self.usage.dtype))
         self.unseen.add_(1).scatter_(0, flat, 0)
@@ -129,21 +130,21 @@ class TokenizerTraining(BaseModel):
 
 
 def relaxed_codes(logits: Tensor, temperature: Tensor) -> Tensor:
-    """Draw nearly one-hot codes that gradients pass through (Gumbel-softmax, arXiv 1611.01144).
+    """Draw nearly one-hot codes through which gradients pass (Gumbel-softmax, arXiv 1611.01144).
 
     Args:
         logits: (B, V, h, w).
-        temperature: scalar; towards 0 the draws become one-hot.
+        temperature: scalar; as it approaches 0, the draws become one-hot.
 
     Returns:
-        (B, V, h, w), summing to 1 over V.
+        (B, V, h, w), which sums to 1 over V.
     """
     gumbel = -torch.empty_like(logits).exponential_().log()
     return ((logits + gumbel) / temperature).softmax(dim=1)
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
-    """KL divergence in nats of each place's distribution of codes from the uniform one, mean over the places.
+    """KL divergence in nats of each place's code distribution from the uniform one, averaged over the places.
 
     Args:
         logits: (B, V, h, w).
@@ -160,7 +161,7 @@ def logit_laplace_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
 
     Args:
         outputs: (B, 6, H, W): three locations, then the logarithms of three scales.
-        pixels: (B, 3, H, W), as `map_pixels` makes them.
+        pixels: (B, 3, H, W), from `map_pixels`.
 
     Returns:
         scalar: mean over all values, in nats.
@@ -171,16 +172,16 @@ def logit_laplace_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
 
 
 def l2_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
-    """Mean square error of the locations, brought to (0, 1); arguments as of `logit_laplace_loss`."""
+    """Mean square error of the locations, mapped to (0, 1); arguments as in `logit_laplace_loss`."""
     return F.mse_loss(outputs[:, :3].sigmoid(), pixels)
 
 
 def l1_loss(outputs: Tensor, pixels: Tensor) -> Tensor:
-    """Mean absolute error of the locations, brought to (0, 1); arguments as of `logit_laplace_loss`."""
+    """Mean absolute error of the locations, mapped to (0, 1); arguments as in `logit_laplace_loss`."""
     return F.l1_loss(outputs[:, :3].sigmoid(), pixels)
 
 
-# Beside the likelihood, plain distances; under these the three scales have no use and stay as they are.
+# The likelihood, and two plain distances, which do not use the three scales and do not train them.
 RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     'logit_laplace': logit_laplace_loss,
     'l2': l2_loss,
@@ -189,6 +190,6 @@ RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Exponential of the entropy of counts (V,): V where all codes are as frequent, 1 where there is a single one."""
+    """Exponential of the entropy of counts (V,): V if all codes are equally frequent, 1 if only one code is used."""
     share = counts / counts.sum()
     return torch.special.entr(share).sum().exp()
