@@ -82,7 +82,7 @@ def _run_lengths(value: dict[str, Any], width: int, height: int) -> Outline:
 
 
 def _unpacked(text: str) -> np.ndarray:
-    """Decode COCO's compressed run lengths: base 32, least digit first, as differences from the third one on."""
+    """Decode COCO's compressed run lengths: base 32, least digit first, as differences from the fourth one on."""
     digits = np.frombuffer(text.encode('ascii'), np.uint8).astype(np.int64) - 48
     if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
         raise ValueError('no run lengths')

@@ -55,7 +55,7 @@ def _tail(path: str | os.PathLike[str]) -> bytes:
 
 
 def _decoded_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Size of an image that Pillow cannot read but OpenCV, which decodes the training images, may."""
+    """Size of an image that Pillow cannot read, by OpenCV, which decodes the training images."""
     data = np.frombuffer(Path(path).read_bytes(), np.uint8) if os.path.isfile(path) else np.empty(0, np.uint8)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
