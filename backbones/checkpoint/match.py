@@ -93,7 +93,7 @@ def assumptions(file: EncoderFile, heads: int | None, grid: tuple[int, int] | No
 
 
 def _known_grid(vit: PlainViT, file: EncoderFile) -> tuple[int, int] | None:
-    """Grid of the file's positions: as the file tells, else as the user tells by ``pretrain_img_size``."""
+    """Grid of the file's positions, from the file or else from the user's ``pretrain_img_size``."""
     return told_grid(file) or (vit.pos_grid if vit.pretrain_img_size else None)
 
 

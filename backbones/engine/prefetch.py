@@ -83,9 +83,9 @@ class AheadLoader:
 class PrefetchToDevice(Hook):
     """Copy the next batch on a separate stream while a step runs.
 
-    On a CPU, or if training counts iterations, it only says that it does nothing: mmengine then takes batches from its
-    own loader. Batches keep their order and values. Without workers (``num_workers=0``) each batch is read one step
-    earlier, which changes the order of random draws in the main process.
+    It does nothing, and says so, on a CPU and where training counts iterations, since mmengine takes batches from its
+    own loader there. Batches keep their order and values. Without workers (``num_workers=0``) each batch is read one
+    step earlier, which changes the order of random draws in the main process.
     """
 
     def before_train(self, runner: Runner) -> None:

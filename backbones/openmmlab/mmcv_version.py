@@ -1,4 +1,4 @@
-"""Let mmdet 3.3 and mmseg 1.2 import beside mmcv 2.2, which they refuse though it works (mmdet#12312, mmcv#3096)."""
+"""Let mmdet 3.3 and mmseg 1.2 import with mmcv 2.2, which they refuse though it works (mmdet#12312, mmcv#3096)."""
 
 import logging
 import sys
@@ -36,7 +36,7 @@ def _accepted_version(package: ModuleType) -> Iterator[None]:
 
 
 def accept_mmcv() -> None:
-    """Allow mmdet and mmseg to be imported beside any mmcv; `backbones` calls this before either is imported."""
+    """Allow mmdet and mmseg to be imported with any mmcv; `backbones` calls this before either is imported."""
     for package in PACKAGES:
         on_import(package, _accepted_version)
 
@@ -55,7 +55,7 @@ def present_mmcv() -> str | None:
 
 
 def repair_version_check() -> bool:
-    """Warn if mmdet and mmseg are used beside an mmcv that they refuse; see `accept_mmcv`."""
+    """Warn if mmdet and mmseg are used with an mmcv that they refuse; see `accept_mmcv`."""
     present = present_mmcv()
     if present is None or not is_refused(present):
         return False

@@ -12,7 +12,7 @@ from backbones.vit.attention_chunked import chunked_attention
 WAYS = ('bias', 'fold', 'chunk')
 # Flash kernels accept heads up to this width.
 FLASH_WIDTH = 256
-# Up to this many tokens (windows), the bias of all pairs is small beside what 'fold' adds to the heads.
+# Up to this many tokens (windows), the bias of all pairs is small compared with what 'fold' adds to the heads.
 SMALL = 256
 
 

@@ -35,8 +35,7 @@ class PlainViT(nn.Module):
         img_size: training image in pixels, one side or (height, width); for other sizes positions are resampled.
         patch_size: side p of a patch in pixels.
         in_channels: channels C of the image.
-        positions: which positions the tokens have, and which tokens attend to each other; None: absolute positions
-            alone.
+        positions: which positions tokens have, and which tokens attend to each other; None: only absolute positions.
         layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); None for no layer scale.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         out_indices: blocks whose output `forward` returns; negative ones count from the end.

@@ -120,7 +120,7 @@ def table_bias(table: Tensor, table_grid: tuple[int, int], grid: tuple[int, int]
 def pair_index(grid: tuple[int, int], device: torch.device) -> Tensor:
     """Row of a grid's table for each pair of tokens (1 + L, 1 + L), indexed [query, key].
 
-    Each forward computes it again, which is cheap beside the lookup; BEiT stores one in every block.
+    Each forward computes it again, which is cheap compared with the lookup; BEiT stores one in every block.
     """
     height, width = grid
     rows, columns = _offset_index(height, device), _offset_index(width, device)

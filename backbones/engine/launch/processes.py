@@ -103,7 +103,7 @@ def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
 
 
 def has_static_graph(model: ConfigDict) -> bool:
-    """Whether a model is known to use the same parameters in every iteration: one in `STATIC`, on a PlainViT."""
+    """Whether a model surely uses the same parameters each time: in `STATIC`, with no backbone but a PlainViT."""
     parts = [model.get(name) for name in ('backbone', 'encoder') if model.get(name)]
     kinds = [str(part.get('type')).rpartition('.')[2] for part in parts]
     return str(model.get('type')).rpartition('.')[2] in STATIC and all(kind == 'PlainViT' for kind in kinds)

@@ -34,7 +34,7 @@ def whole(value: Tensor) -> Tensor:
 
 
 def as_sharded(value: Any, model: Any) -> Any:
-    """Shard a whole tensor like ``model``, all processes together; unless both have one shape, return it as it is."""
+    """Shard a whole tensor like ``model``, in all processes; other tensors or shapes are returned as they are."""
     if not isinstance(model, DTensor) or isinstance(value, DTensor) or getattr(value, 'shape', None) != model.shape:
         return value
     return distribute_tensor(value.detach(), model.device_mesh, model.placements)
