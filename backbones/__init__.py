@@ -1,9 +1,9 @@
-"""Plain ViT backbones, pyramids, layer-wise decay and the checkpoint door; in OpenMMLab under their names.
+"""Plain ViT backbones, pyramids, layer-wise decay and checkpoint loading; OpenMMLab knows them by the same names.
 
-Entering is light: ``from backbones.vit import PlainViT`` imports PyTorch and nothing of OpenMMLab, and the names below
-are imported when they are asked for. Whoever uses OpenMMLab loses nothing by that: as soon as mmengine is imported, or
-at once where it is already, `backbones.registration` makes mmdet and mmseg importable and registers everything. One
-line in any mmdet or mmseg config is enough: ``custom_imports = dict(imports=['backbones'])``.
+Importing is light: ``from backbones.vit import PlainViT`` imports PyTorch and nothing of OpenMMLab, and the names below
+are imported on first use. OpenMMLab still works in full: once mmengine is imported (now, if it already is),
+`backbones.registration` makes mmdet and mmseg importable and registers everything. One line in any mmdet or mmseg
+config is enough: ``custom_imports = dict(imports=['backbones'])``.
 """
 
 import importlib
@@ -17,7 +17,7 @@ import lazy_loader
 from backbones.import_hooks import on_import
 from backbones.openmmlab.mmcv_version import accept_mmcv
 
-# The names, and where they come from: __init__.pyi, which type checkers and editors read too.
+# __init__.pyi lists the names and where they come from; type checkers and editors read it too.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
@@ -31,5 +31,5 @@ accept_mmcv()
 if 'mmengine' in sys.modules:
     importlib.import_module('backbones.registration')
 else:
-    # Every way into OpenMMLab leads through mmengine, and none of its packages asks for compiled operators before.
+    # All of OpenMMLab imports mmengine first, and none of its packages needs compiled operators before that.
     on_import('mmengine', _then_register)

@@ -1,4 +1,4 @@
-"""Run a script or module with OpenMMLab made ready: ``python -m backbones SCRIPT ...`` or ``-m MODULE ...``."""
+"""Run a script or module with OpenMMLab prepared: ``python -m backbones SCRIPT ...`` or ``-m MODULE ...``."""
 
 import runpy
 import sys
@@ -8,7 +8,7 @@ import backbones  # noqa: F401  (before the script imports mmdet or mmseg)
 
 
 def main(argv: list[str]) -> None:
-    """Run what ``argv`` names, with the rest as its arguments."""
+    """Run the script or module that ``argv`` names, with the rest of ``argv`` as its arguments."""
     if not argv or argv == ['-m']:
         raise SystemExit('usage: python -m backbones SCRIPT [ARGUMENT ...], or python -m backbones -m MODULE ...')
     if argv[0] == '-m':
@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
         return
     if not Path(argv[0]).is_file():
         raise SystemExit(f'python -m backbones {argv[0]}: there is no such file')
-    # As Python itself sets both for a script.
+    # Python itself sets both like this for a script.
     sys.argv = argv
     sys.path[0] = str(Path(argv[0]).resolve().parent)
     runpy.run_path(argv[0], run_name='__main__')

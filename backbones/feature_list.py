@@ -1,4 +1,4 @@
-"""PlainViT for code written for timm's ``features_only`` models, such as Lightning-based toolkits."""
+"""PlainViT for code that expects timm's ``features_only`` models, such as Lightning-based toolkits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ SCALES = (4, 2, 1, 0.5)
 
 
 class FeatureList(nn.Module):
-    """A PlainViT and its pyramid that return a list of maps, finest first, and tell what they are.
+    """A PlainViT with its pyramid that returns a list of maps, finest first, and describes them.
 
     Attributes:
         out_channels: channels of each map.
@@ -25,11 +25,11 @@ class FeatureList(nn.Module):
         checkpoint: weights for the backbone, see `backbones.checkpoint.load.load_pretrained`; None for random ones.
         pyramid: rescale the maps to strides p/4, p/2, p and 2p for patches of p pixels; False leaves all at p.
         norm: norm in the pyramid, see `DeconvPyramid`.
-        out_indices: blocks whose output is used; four with a pyramid.
+        out_indices: blocks whose output is used; exactly four with a pyramid.
         options: further arguments of `PlainViT`.
 
     Raises:
-        ValueError: the number of ``out_indices`` does not fit the pyramid, or the checkpoint not the model.
+        ValueError: the number of ``out_indices`` does not fit the pyramid, or the checkpoint does not fit the model.
     """
 
     def __init__(
@@ -59,5 +59,5 @@ class FeatureList(nn.Module):
         self.out_channels: list[int] = self.feature_info.channels()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map images (B, C, h, w) to maps (B, D, h / reduction, w / reduction), sizes rounded up to whole patches."""
+        """Map images (B, C, h, w) to maps (B, D, h / reduction, w / reduction); sizes round up to whole patches."""
         return list(self.pyramid(self.backbone(images)))

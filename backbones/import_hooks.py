@@ -1,4 +1,4 @@
-"""Acting while a module of another package is imported, so that it need not be imported here."""
+"""Hooks around the import of another package's module, so that it need not be imported here."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,12 +7,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# Entered before a module's code runs, left after it.
+# Makes a context that is entered before a module's code runs and left after it.
 Around = Callable[[ModuleType], AbstractContextManager[None]]
 
 
 class _Loader:
-    """Runs a module's code within contexts; in all else the loader it stands before."""
+    """Runs a module's code within contexts; otherwise acts as the loader that it wraps."""
 
     def __init__(self, original: Any, around: list[Around]) -> None:
         self.original = original
@@ -25,7 +25,7 @@ class _Loader:
         return self.original.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        # Whoever looks the module up later (its files, its source) finds its own loader.
+        # Code that later asks the module for its files or source finds the original loader.
         module.__loader__ = self.original
         if module.__spec__ is not None:
             module.__spec__.loader = self.original
@@ -36,7 +36,7 @@ class _Loader:
 
 
 class _Finder:
-    """Finds the modules it was told of where the other finders do, and puts a `_Loader` before theirs."""
+    """Finds the hooked modules through the other finders, and wraps their loader in a `_Loader`."""
 
     def __init__(self) -> None:
         self.told: dict[str, list[Around]] = {}
@@ -56,7 +56,7 @@ _finder = _Finder()
 
 
 def on_import(name: str, around: Around) -> None:
-    """Run the code of a module that is not imported yet within ``around(module)``."""
+    """Have the code of a module that is not imported yet run within ``around(module)``."""
     _finder.told.setdefault(name, []).append(around)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)

@@ -1,7 +1,7 @@
-"""Layer-wise learning-rate decay for any model with a backbone that knows the depth of its parameters.
+"""Layer-wise learning-rate decay for any model whose backbone knows the depth of its parameters.
 
-The learning rate of a parameter is ``lr * rate ** (depth + 1 - param_depth)`` (BEiT, arXiv 2106.08254, and MAE): the
-embeddings get the least, pyramids and heads the full rate.
+The learning rate of a parameter is ``lr * rate ** (depth + 1 - param_depth)`` (BEiT, arXiv 2106.08254, and MAE):
+embeddings get the lowest rate, pyramids and heads the full one.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,22 +15,22 @@ from backbones.pyramid import LayerNorm2d
 Rule: TypeAlias = Callable[[str, nn.Parameter, nn.Module], bool]
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-# What torch.compile and activation checkpointing put into parameter names.
+# Parts that torch.compile and activation checkpointing insert into parameter names.
 WRAPPER_NAMES = ('_orig_mod.', '_checkpoint_wrapped_module.')
 
 
 def is_vector(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
-    """Whether the parameter is a bias, a norm's weight or another vector or number."""
+    """Whether the parameter is a bias, a norm's weight or another vector or scalar."""
     return parameter.ndim <= 1
 
 
 def is_norm(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
-    """Whether a normalisation layer holds the parameter."""
+    """Whether the parameter belongs to a normalisation layer."""
     return isinstance(owner, NORMS)
 
 
 def is_token_norm(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
-    """Whether a norm that detectron2 knows holds the parameter: its own channel norm of maps is none."""
+    """Whether the parameter belongs to what detectron2 counts as a norm, which excludes its channel norm of maps."""
     return is_norm(name, parameter, owner) and not isinstance(owner, LayerNorm2d)
 
 
@@ -49,9 +49,9 @@ def is_rel_pos(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
     return name.split('.')[-1].startswith(('rel_pos_', 'relative_position_bias_table'))
 
 
-# What is exempt from weight decay, by recipe.
+# Parameters exempt from weight decay, by recipe.
 PRESETS: dict[str, tuple[Rule, ...]] = {
-    # MAE's fine-tuning code as it is meant; ViTAE's ViTDet comes to the same.
+    # MAE's fine-tuning code as intended; ViTAE's ViTDet amounts to the same.
     'mae': (is_vector, is_pos_embed, is_cls_token, is_rel_pos),
     # detectron2's ViTDet, base and large: biases, relative positions and the pyramid's norms are decayed.
     'vitdet': (is_token_norm, is_pos_embed),
@@ -62,7 +62,7 @@ PRESETS: dict[str, tuple[Rule, ...]] = {
     # BEiT's fine-tuning code: relative positions are decayed.
     'beit_classify': (is_vector, is_pos_embed, is_cls_token),
     # BEiT's segmentation code, mmseg and ViT-Adapter as they run: their test for positions and class token never
-    # matches, so that these are decayed in every published number of theirs, as relative positions are.
+    # matches, so that all their published numbers decay these, like relative positions.
     'beit': (is_vector,),
 }
 
@@ -79,11 +79,11 @@ class Row:
 
 @dataclass(frozen=True)
 class DecayRule:
-    """How to set the parameters of a model.
+    """How to set learning rate and weight decay of a model's parameters.
 
     Attributes:
         lr: learning rate of the heads.
-        weight_decay: of what is not exempt.
+        weight_decay: weight decay of the parameters that are not exempt.
         decay_rate: factor from one depth to the next, in (0, 1].
         preset: key of `PRESETS`.
 
@@ -107,12 +107,12 @@ def decay_table(model: nn.Module, rule: DecayRule) -> list[Row]:
     """List depth, learning rate and weight decay of every trainable parameter, in the model's order.
 
     Args:
-        model: holds exactly one module with ``depth`` and ``param_depth(name)``, at any place, wrapped
-            (DistributedDataParallel, torch.compile) or not; the model itself may be it.
+        model: holds exactly one module with ``depth`` and ``param_depth(name)``, at any place, or is that module
+            itself; wrappers (DistributedDataParallel, torch.compile) are allowed.
         rule: the recipe.
 
     Raises:
-        ValueError: the model has no such module or several, or one of its parameters gets no depth in 0..depth + 1.
+        ValueError: the model has no such module or several, or a parameter gets no depth in 0..depth + 1.
     """
     return [row for row, _ in _rows(model, rule)]
 
@@ -133,7 +133,7 @@ def find_backbone(model: nn.Module) -> Any:
 
 
 def param_groups(model: nn.Module, rule: DecayRule) -> list[dict[str, Any]]:
-    """Groups of a model's trainable parameters for any optimizer of torch's.
+    """Group a model's trainable parameters for any PyTorch optimizer.
 
     Parameters with the same learning rate and weight decay share a group, so that fused optimizers stay fast. The
     first group has the full learning rate.
@@ -152,7 +152,7 @@ def param_groups(model: nn.Module, rule: DecayRule) -> list[dict[str, Any]]:
 
 
 def grouped(model: nn.Module, rule: DecayRule) -> list[tuple[dict[str, Any], list[Row]]]:
-    """`param_groups`, each with the settings of its parameters."""
+    """Make `param_groups`, each with the settings of its parameters."""
     groups: dict[tuple[float, float], tuple[dict[str, Any], list[Row]]] = {}
     for row, parameter in _rows(model, rule):
         empty = dict(params=[], lr=row.lr, weight_decay=row.weight_decay), []
@@ -193,7 +193,7 @@ def _plain(name: str) -> str:
 
 
 def describe(rule: DecayRule, groups: list[list[Row]]) -> str:
-    """The groups as a table."""
+    """Format the groups as a table."""
     lines = [
         f'LayerWiseDecay: rate {rule.decay_rate}, preset {rule.preset}, {len(groups)} groups',
         f'{"depth":>7} {"lr":>10} {"decay":>7} {"tensors":>7}  first',

@@ -1,11 +1,11 @@
-"""Lines for people: in the log of mmengine's run where there is one, else by Python's own logging."""
+"""Log lines for people: to mmengine's log during one of its runs, else to Python's own logging."""
 
 import logging
 import sys
 
 
 def say(text: str) -> None:
-    """Tell a line; nobody who does not use mmengine is made to import it."""
+    """Log a line, without importing mmengine where nothing else has."""
     if 'mmengine.logging' in sys.modules:
         from mmengine.logging import print_log
 

@@ -1,4 +1,4 @@
-"""Pyramids: stride-16 maps of a plain ViT -> maps of strides 4, 8, 16, 32.
+"""Pyramids that turn the stride-16 maps of a plain ViT into maps of strides 4, 8, 16, 32.
 
 Letters: B batch, D width, H, W grid of the ViT.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# What mmcv hands to a norm whose config names no eps.
+# The eps that mmcv passes to a norm whose config names none.
 MMCV_EPS = 1e-5
 
 
@@ -17,7 +17,7 @@ class LayerNorm2d(nn.LayerNorm):
 
     Args:
         num_features: channels C.
-        eps: mmcv's default, 1e-5, stands for none and means 1e-6 too.
+        eps: 1e-5 also means 1e-6, since mmcv passes it where a config names no eps.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-6) -> None:
@@ -43,13 +43,13 @@ def upsample(in_channels: int, out_channels: int) -> nn.ConvTranspose2d:
 
 
 class DeconvPyramid(nn.Module):
-    """Bring stride-16 maps to several strides, as Li et al. (arXiv 2111.11429), MAE and BEiT do.
+    """Rescale stride-16 maps to several strides, as Li et al. (arXiv 2111.11429), MAE and BEiT do.
 
     x4 is deconv-norm-GELU-deconv, x2 a deconv, x1 the identity, x1/2 a max pool. All maps keep their width.
 
     Args:
         in_channels: width D of the maps.
-        scales: one of 4, 2, 1, 0.5 per map wanted, in the order wanted.
+        scales: 4, 2, 1 or 0.5 for each output map, in order.
         norm: norm inside the x4 branch: 'gn' (32 groups), 'bn', 'syncbn' or 'ln'.
 
     Raises:
@@ -85,10 +85,10 @@ class DeconvPyramid(nn.Module):
         """Rescale the maps.
 
         Args:
-            maps: (B, D, H, W) each, one per scale; or a single one, used for every scale.
+            maps: (B, D, H, W) each, one per scale, or a single one for every scale.
 
         Returns:
-            one (B, D, scale * H, scale * W) per scale.
+            (B, D, scale * H, scale * W) for each scale.
 
         Raises:
             ValueError: the number of maps is neither 1 nor that of the scales.
@@ -108,7 +108,8 @@ class DeconvPyramid(nn.Module):
 class SimpleFeaturePyramid(nn.Module):
     """The pyramid of ViTDet (arXiv 2203.16527): four strides from the last map, without a top-down path.
 
-    Each level ends in conv1x1-LN-conv3x3-LN without bias or activation; a last level p6 is p5 subsampled by 2.
+    Each level ends in conv1x1-LN-conv3x3-LN without bias or activation; an additional last level p6 is p5 subsampled
+    by 2.
 
     Args:
         in_channels: width D of the map.
@@ -139,7 +140,7 @@ class SimpleFeaturePyramid(nn.Module):
         ]
 
     def forward(self, maps: Sequence[Tensor] | Tensor) -> tuple[Tensor, ...]:
-        """Map the last of the given (B, D, H, W) to five (B, out_channels, ...) of strides 4, 8, 16, 32, 64."""
+        """Map the last (B, D, H, W) map to five (B, out_channels, ...) maps of strides 4, 8, 16, 32, 64."""
         last = maps if isinstance(maps, Tensor) else maps[-1]
         levels = [level(last) for level in self.levels]
         return (*levels, F.max_pool2d(levels[-1], 1, 2))

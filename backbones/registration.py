@@ -1,7 +1,7 @@
-"""Make OpenMMLab ready and register everything in it; `backbones` imports this as soon as mmengine is there.
+"""Prepare OpenMMLab and register everything in it; `backbones` imports this as soon as mmengine is imported.
 
-Modules are imported by name and nothing is taken out of them: one that is being imported when mmengine comes up is
-found half made here, and registers itself when it is done.
+Modules are imported by name, without taking anything out of them: one whose own import triggered mmengine's is only
+half initialised here, and registers itself when its import is done.
 """
 
 import importlib

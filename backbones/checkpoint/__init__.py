@@ -1,4 +1,4 @@
-"""The one door for weights: files of any dialect -> a PlainViT, with a report; it never runs code."""
+"""Load weight files of any dialect into a PlainViT, with a report and without running code from the file."""
 
 from backbones.checkpoint.load import Report, check_pretrained, load_pretrained, read_checkpoint
 from backbones.checkpoint.write import inspect_checkpoint, write_encoder

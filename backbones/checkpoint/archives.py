@@ -1,4 +1,4 @@
-"""Zip archives, as PyTorch writes checkpoints: looked at before anything in them is unpacked."""
+"""Check zip archives, the format of PyTorch's checkpoints, before anything in them is unpacked."""
 
 import zipfile
 from pathlib import Path
@@ -8,15 +8,15 @@ MOST_INFLATION = 4
 
 
 class ArchiveError(ValueError):
-    """A zip archive is none that a checkpoint would be."""
+    """A zip archive cannot be a checkpoint."""
 
 
 def check_archive(path: Path) -> None:
-    """Compare what a zip archive says it holds with what it is, before anything is inflated or read.
+    """Compare what a zip archive claims to hold with what it is, before anything is inflated or read.
 
     Raises:
-        ArchiveError: its declared sizes are out of proportion, it holds no pickle of PyTorch's, or bytes are not those
-            that were written, which PyTorch would take as they are.
+        ArchiveError: its declared sizes are out of proportion, it holds no PyTorch pickle, or its bytes are damaged,
+            which PyTorch would not notice.
     """
     with zipfile.ZipFile(path) as archive:
         declared = sum(entry.file_size for entry in archive.infolist())

@@ -1,6 +1,6 @@
-"""BEiT's dialect of parameter names, official or timm's -> PlainViT's.
+"""Translate BEiT's parameter names, official or timm's, to PlainViT's.
 
-Besides BEiT v1 and v2 this serves timm's names of layer scale. It works on names without wrapper or prefix.
+This serves BEiT v1 and v2, and timm's names of layer scale. It expects names without wrapper or prefix.
 """
 
 import re
@@ -18,14 +18,14 @@ LAYER_SCALE = {'ls1.gamma': 'gamma_1', 'ls2.gamma': 'gamma_2'}
 
 
 def convert_beit(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Bring the names of BEiT to those of PlainViT; other names pass through.
+    """Translate BEiT's names to PlainViT's; other names pass through.
 
     Args:
         tensors: an encoder's tensors.
 
     Returns:
-        the tensors under PlainViT's names, and name -> reason of those that are left over. Names of BEiT that do not
-        come as BEiT has them (``q_bias`` beside ``qkv.bias``) are kept, for the report to complain of.
+        the tensors under PlainViT's names, and name -> reason for those left over. BEiT's names in combinations that
+        BEiT does not have (``q_bias`` beside ``qkv.bias``) are kept, so that the report complains about them.
     """
     converted, left_over = {}, {}
     for name, tensor in tensors.items():
@@ -42,9 +42,9 @@ def convert_beit(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 
 def name_as_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `convert_beit`: BEiT's names where there are its tables, timm's of layer scale where there is only that.
+    """Undo `convert_beit`: to BEiT's names if the encoder has BEiT's tables, else to timm's names of layer scale.
 
-    The bias on K is dropped with the tables: it adds the same to all scores of a query, which softmax takes out.
+    With BEiT's names the bias on K is dropped: it adds the same to all scores of a query, which softmax ignores.
 
     Args:
         tensors: an encoder's tensors under PlainViT's names.
@@ -64,11 +64,11 @@ def name_as_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def spread_shared_table(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give each block the shared relative-position table where the model has one table per block, as BEiT does.
+    """Copy a shared relative-position table to each block if the model has one table per block, as BEiT does.
 
     Args:
         tensors: an encoder's tensors under PlainViT's names.
-        own: the model's.
+        own: the model's tensors.
 
     Returns:
         ``tensors`` itself where there is nothing to spread.
@@ -81,10 +81,10 @@ def spread_shared_table(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> d
 
 
 def options_of(tensors: Collection[str]) -> dict[str, Any]:
-    """Options of the PlainViT that has these parameters, as far as positions and layer scale go.
+    """Derive the options for positions and layer scale of the PlainViT that has these parameters.
 
     Returns:
-        those that differ from the defaults; 1.0 for layer scale, whose initial value leaves no trace.
+        the options that differ from the defaults; layer scale is 1.0, as its initial value leaves no trace.
     """
     options: dict[str, Any] = {}
     if SHARED_TABLE in tensors:

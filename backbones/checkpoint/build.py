@@ -1,4 +1,4 @@
-"""The PlainViT that a checkpoint is of, built and filled."""
+"""Build the PlainViT that fits a checkpoint, and load its weights."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +11,11 @@ Model = TypeVar('Model', bound=PlainViT)
 
 
 def build_pretrained(kind: type[Model], path: str | Path | dict[str, Any], options: dict[str, Any]) -> Model:
-    """Build the model that a checkpoint is of, with its weights; see `PlainViT.from_pretrained`.
+    """Build the model that fits a checkpoint, and load its weights; see `PlainViT.from_pretrained`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, does not tell all that is needed, or does not fit the options.
+        ValueError: it cannot be read, lacks something that is needed, or does not fit the options.
     """
     file = open_encoder(path)
     found = model_options(file)

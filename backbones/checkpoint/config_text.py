@@ -1,23 +1,23 @@
-"""The config that mmengine stores as text in a checkpoint, read as values and never run."""
+"""Read the config that mmengine stores as text in a checkpoint, as values and without running it."""
 
 import ast
 from typing import Any
 
 
 def read_model_config(text: str) -> dict[str, Any]:
-    """Read ``model = dict(...)`` from the text that mmengine stores of a config, as values.
+    """Read ``model = dict(...)``, as values, from the config text that mmengine stores.
 
     Raises:
-        ValueError: it is not there, or holds anything that would have to be run.
+        ValueError: it is not there, or contains something that would have to be run.
     """
     return read_config_part(text, 'model')
 
 
 def read_config_part(text: str, name: str) -> Any:
-    """Read ``NAME = ...`` from the text that mmengine stores of a config, as values.
+    """Read ``NAME = ...``, as values, from the config text that mmengine stores.
 
     Raises:
-        ValueError: it is not there, or holds anything that would have to be run.
+        ValueError: it is not there, or contains something that would have to be run.
     """
     try:
         for statement in ast.parse(text).body:
@@ -31,13 +31,13 @@ def read_config_part(text: str, name: str) -> Any:
 
 
 def trained_size(text: str) -> tuple[int, int] | None:
-    """Height and width of the crops that a model was trained on, where the stored config of the data tells."""
+    """Height and width of the training crops, or None if the stored data config does not tell them."""
     try:
         dataset = read_config_part(text, 'train_dataloader')['dataset']
         size = dataset.get('crop_size') or (dataset.get('transform') or {}).get('size')
         height, width = size if isinstance(size, list | tuple) else (size, size)
         return int(height), int(width)
-    except (ValueError, KeyError, TypeError, AttributeError):  # other data have other settings, or none
+    except (ValueError, KeyError, TypeError, AttributeError):  # other datasets have other settings, or none
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint tells beyond its tensors: input size, target of the pretraining, head, and how to load it."""
+"""Describe a checkpoint beyond its tensors: input size, pretraining target, head, and how to load it."""
 
 import argparse
 import re
@@ -19,7 +19,7 @@ def describe(path: str, content: dict[str, Any], file: EncoderFile, init: dict[s
     Args:
         path: the file, as the user gave it.
         content: what `read_checkpoint` returned.
-        file: the encoder taken out of it.
+        file: the encoder taken out of the file.
         init: arguments of `PretrainedViT` that the user gave, besides the checkpoint.
     """
     rows = [
@@ -49,7 +49,7 @@ def _input_size(file: EncoderFile) -> str:
 
 
 def _target(path: Path, content: dict[str, Any]) -> str:
-    """Whether MAE was trained on normalised patches, where the run's arguments are in the file or beside it."""
+    """Say whether MAE was trained on normalised patches, if the run's arguments are in the file or beside it."""
     args, meta = content.get('args'), content.get('meta')
     known = vars(args).get('norm_pix_loss') if isinstance(args, argparse.Namespace) else None
     text = meta.get('cfg') if isinstance(meta, dict) else None
@@ -73,7 +73,7 @@ def _head(file: EncoderFile) -> str:
 
 
 def _config_line(init: dict[str, str], file: EncoderFile) -> str:
-    """The config that loads the file; three dots stand where the file does not tell what is needed."""
+    """Write the config that loads the file, with three dots where the file does not tell what is needed."""
     sizes, options = architecture(file), model_options(file)
     arguments = {name: repr(value) for name, value in options.known.items()}
     if not sizes.variant or not isinstance(options.known['variant'], str):

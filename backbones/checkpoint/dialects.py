@@ -1,4 +1,4 @@
-"""How each project names the parameters of a plain ViT: tables between its names and MAE's, used in both directions."""
+"""How each project names the parameters of a plain ViT: tables that translate to and from MAE's names."""
 
 import re
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from backbones.checkpoint.states import same
 
-# (start of the name there, start of the name in MAE's files), the first that fits is taken.
+# (start of the project's name, start of the name in MAE's files); the first matching pair counts.
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 QKV = 'attn.qkv.'
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Names of one project; what no pair covers has the same name as in MAE's files.
+    """Names of one project; names that no pair covers are the same as in MAE's files.
 
     Attributes:
-        blocks: in front of a block's number.
+        blocks: text in front of a block's number.
         outside: pairs for names outside the blocks.
-        inside: pairs for names behind a block's number.
-        qkv: names of query, key and value where they are three layers; joined they are ``attn.qkv``.
+        inside: pairs for the rest of a name, after the block's number.
+        qkv: names of query, key and value if they are three layers; joined they are ``attn.qkv``.
     """
 
     blocks: str = 'blocks.'
@@ -31,7 +31,7 @@ class Dialect:
     qkv: tuple[str, str, str] | None = None
 
     def ours(self, name: str) -> tuple[str, int | None]:
-        """Translate to MAE's name, and tell which third of it this is (None: the whole)."""
+        """Translate to MAE's name, and tell which third of that tensor this is (None: the whole)."""
         block = re.match(re.escape(self.blocks) + r'(\d+)\.', name)
         if not block:
             return _swap(name, self.outside), None
@@ -42,7 +42,7 @@ class Dialect:
         return start + _swap(rest, self.inside), None
 
     def theirs(self, name: str) -> tuple[str, ...]:
-        """Translate one of MAE's names: one name, or three where query, key and value are apart."""
+        """Translate one of MAE's names to one name, or to three if query, key and value are separate."""
         block = re.match(r'blocks\.(\d+)\.', name)
         if not block:
             return (_swap(name, _inverse(self.outside)),)
@@ -78,18 +78,18 @@ _EMBEDDINGS: Pairs = (
     ('embeddings.position_embeddings', 'pos_embed'),
     ('embeddings.patch_embeddings.projection.', 'patch_embed.proj.'),
     ('layernorm.', 'norm.'),
-    # BEiT's shared table, in version 4 and 5.
+    # BEiT's shared table, in versions 4 and 5.
     ('encoder.relative_position_bias.', 'rel_pos_bias.'),
     ('shared_position_bias.', 'rel_pos_bias.'),
 )
-# BEiT's, and DINOv2's.
+# Names in BEiT and in DINOv2.
 _LAYER_SCALE: Pairs = (
     ('lambda_1', 'gamma_1'),
     ('lambda_2', 'gamma_2'),
     ('layer_scale1.lambda1', 'gamma_1'),
     ('layer_scale2.lambda1', 'gamma_2'),
 )
-# Names of the published files, which version 5 still writes; inside version 5 the modules have the second ones.
+# Names in the published files, which version 5 still writes; its modules use the names of TRANSFORMERS_V5.
 TRANSFORMERS_V4 = Dialect(
     blocks='encoder.layer.',
     outside=_EMBEDDINGS,
@@ -116,7 +116,7 @@ TRANSFORMERS_V5 = Dialect(
     ),
     qkv=('attention.q_proj.', 'attention.k_proj.', 'attention.v_proj.'),
 )
-# DINOv2 in version 5; its files have version 4's names, which do not differ from ViT's but for norm1, norm2 and mlp.
+# DINOv2's modules in version 5. Its files have version 4's names, which differ from ViT's in norm1, norm2 and mlp only.
 TRANSFORMERS_DINOV2 = Dialect(
     blocks='encoder.layer.',
     outside=_EMBEDDINGS,
@@ -133,7 +133,7 @@ TRANSFORMERS_SAM = Dialect(
         ('mlp.lin2.', 'mlp.fc2.'),
     ),
 )
-# Segment Anything (arXiv 2304.02643); timm's copy of it has MAE's names.
+# Segment Anything (arXiv 2304.02643); timm's copy uses MAE's names.
 SAM = Dialect(inside=(('mlp.lin1.', 'mlp.fc1.'), ('mlp.lin2.', 'mlp.fc2.')))
 TRANSFORMERS_VITDET = Dialect(
     blocks='encoder.layer.',
@@ -143,11 +143,11 @@ TRANSFORMERS_VITDET = Dialect(
 
 
 def to_ours(state: dict[str, Tensor], dialect: Dialect) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    """Bring a state dict under MAE's names, query, key and value joined.
+    """Translate a state dict to MAE's names, and join query, key and value.
 
     Returns:
-        tensors under MAE's names (parts of a query-key-value that is not whole keep their own names); names that hold
-        a tensor a second time -> why they are left over; names that claim the place of a different tensor.
+        tensors under MAE's names (parts of an incomplete query-key-value keep their own names); names of duplicate
+        tensors -> why they are left over; names that translate like another one but hold a different tensor.
     """
     tensors: dict[str, Tensor] = {}
     thirds: dict[str, dict[int, str]] = {}
@@ -168,7 +168,7 @@ def to_ours(state: dict[str, Tensor], dialect: Dialect) -> tuple[dict[str, Tenso
         if len(names) == 3:
             tensors[own_name] = torch.cat([state[names[third]] for third in range(3)])
         elif is_beit and set(names) == {0, 2} and own_name.endswith(QKV + 'bias'):
-            # BEiT has no bias on K, and these names for the others.
+            # BEiT has no bias on K, and calls the other two by these names.
             attention = own_name.removesuffix('qkv.bias')
             tensors |= {attention + 'q_bias': state[names[0]], attention + 'v_bias': state[names[2]]}
         else:
@@ -177,11 +177,11 @@ def to_ours(state: dict[str, Tensor], dialect: Dialect) -> tuple[dict[str, Tenso
 
 
 def to_theirs(tensors: dict[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
-    """Undo `to_ours`: MAE's names to those of a project."""
+    """Undo `to_ours`: translate MAE's names to a project's."""
     renamed: dict[str, Tensor] = {}
     for name, value in tensors.items():
         names = dialect.theirs(name)
-        # (3 D, ...) -> (D, ...) three times where query, key and value are apart
+        # (3 D, ...) -> (D, ...) three times where query, key and value are separate
         renamed |= dict(zip(names, value.chunk(len(names)), strict=True))
     return renamed
 

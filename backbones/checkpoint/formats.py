@@ -1,6 +1,6 @@
-"""The checkpoint formats the door reads, each as one row of a table.
+"""Table of the checkpoint formats that can be read, one row each.
 
-A row says what is wrapped around the encoder and in which dialect (`backbones.checkpoint.dialects`) it is named.
+A row says what is wrapped around the encoder, and which dialect (`backbones.checkpoint.dialects`) names it.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from backbones.checkpoint.dialects import (
 )
 from backbones.checkpoint.states import choose, plain_key
 
-# Names of an encoder's file that belong to no backbone: (start of the name, why it is left over).
+# Names beside an encoder's own that belong to no backbone: (start of the name, why it is left over).
 ENCODER_EXTRAS = (
     ('decoder_', 'MAE decoder'),
     ('mask_token', 'mask token of pretraining'),
@@ -32,7 +32,7 @@ ENCODER_EXTRAS = (
     ('fc_norm.', "norm of a classifier's pooled features"),
     ('pooler.', "layer on the class token's output"),
 )
-# Any encoder has these, with so many axes; files without them are not taken for one.
+# Every encoder has these names, with this many axes; a file without them holds no encoder.
 LANDMARKS = {'patch_embed.proj.weight': 4, 'blocks.0.attn.qkv.weight': 2}
 
 
@@ -42,11 +42,11 @@ class Format:
 
     Attributes:
         name: shown to users.
-        wrapper: top-level key of the state dict; None where it may be the file itself or lie under any key.
-        prefix: in front of the encoder's names.
-        sign: start of a name that tells this format from the next rows; '' needs none.
-        others: (start, reason) of the names outside the prefix.
-        dialect: names of the encoder behind the prefix.
+        wrapper: top-level key of the state dict; None if it may be the file itself or lie under any key.
+        prefix: text in front of the encoder's names.
+        sign: start of a name that tells this format from later rows; '' if it needs none.
+        others: (start, reason) for names outside the prefix.
+        dialect: dialect of the encoder's names after the prefix.
     """
 
     name: str
@@ -76,7 +76,7 @@ _SAM_OTHERS = (
 )
 _MOCO_OTHERS = (('momentum_encoder.', 'momentum encoder'), ('predictor.', 'MoCo v3 predictor'))
 
-# The first row that fits is taken.
+# The first matching row counts.
 FORMATS = (
     Format(
         'dense-mae pretraining',
@@ -140,7 +140,7 @@ _OTHER_NAMINGS = (
     ('OpenMMLab', (OPENMMLAB, MMSEG_VIT)),
     ('transformers', (TRANSFORMERS_V4, TRANSFORMERS_V5, TRANSFORMERS_DINOV2, TRANSFORMERS_VITDET)),
 )
-# Names behind a prefix that no row has: each way to name an encoder, by whom. SAM's way has MAE's names in it.
+# Who names an encoder in which way, for prefixes that no row has. SAM's dialect includes MAE's names.
 NAMINGS = (
     ("MAE's names", SAM),
     *((f"{who}'s names", dialect) for who, dialects in _OTHER_NAMINGS for dialect in dialects),
@@ -148,8 +148,8 @@ NAMINGS = (
 
 
 def fits(tensors: dict[str, Tensor], row: Format) -> bool:
-    """Whether a state dict holds an encoder as a row says."""
-    # Two axes of patches: video encoders have three, some others a linear layer.
+    """Whether a state dict holds an encoder as the row describes it."""
+    # Patches have two axes here; video encoders have three, and some others use a linear layer.
     for name, axes in LANDMARKS.items():
         theirs = [row.prefix + part for part in row.dialect.theirs(name)]
         if any(part not in tensors or tensors[part].ndim != axes for part in theirs):
@@ -163,10 +163,10 @@ def find_row(tensors: dict[str, Tensor], key: str, prefix: str | None = None) ->
     Args:
         tensors: the state dict, without wrappers in its names.
         key: its place in the file, ``''`` for the file itself.
-        prefix: in front of the encoder's names; None looks for it.
+        prefix: text in front of the encoder's names; None searches for it.
 
     Raises:
-        ValueError: several prefixes have an encoder behind them, and nothing tells which is meant.
+        ValueError: several prefixes lead to an encoder, and nothing tells which is meant.
     """
     if prefix is not None:
         return next((row for row in _rows_behind(tensors) if row.prefix == prefix), None)
@@ -187,12 +187,12 @@ def find_row(tensors: dict[str, Tensor], key: str, prefix: str | None = None) ->
 
 
 def encoder_prefixes(tensors: dict[str, Tensor]) -> set[str]:
-    """All prefixes that have an encoder behind them."""
+    """All prefixes that lead to an encoder."""
     return {row.prefix for row in _rows_behind(tensors)}
 
 
 def _rows_behind(tensors: dict[str, Tensor]) -> list[Format]:
-    """A row for each prefix, whichever it is, in each naming of an encoder."""
+    """Make a row for every prefix that leads to an encoder, in any dialect."""
     rows = []
     for who, dialect in NAMINGS:
         end = dialect.theirs('patch_embed.proj.weight')[0]

@@ -1,4 +1,4 @@
-"""Published names instead of paths: Hugging Face repositories, timm's among them, and addresses already downloaded."""
+"""Published names in place of paths: Hugging Face repositories, timm's included, and URLs already downloaded."""
 
 import re
 from pathlib import Path
@@ -8,21 +8,21 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-# hf:ORG/REPOSITORY[@REVISION][:FILE], and timm/MODEL as timm's own repositories are called.
+# hf:ORG/REPOSITORY[@REVISION][:FILE], and timm/MODEL for timm's own repositories.
 HUB_NAME = re.compile(r'(?:(?:hf|hf-hub):(?=[\w.-]+/)|(?=timm/))([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::([\w./-]+))?')
-# What a repository calls its weights, the first that is there is taken.
+# File names of a repository's weights; the first one found counts.
 HUB_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 
 def find_published(name: str) -> Path | None:
-    """Find the local file of a published name; one that is not in the cache is downloaded.
+    """Find the local file of a published name, downloading it if it is not in the cache.
 
     Args:
         name: ``timm/vit_base_patch16_224.mae``, ``hf:facebook/vit-mae-base`` (also with ``@revision`` and ``:file``),
-            or the address of a file that `torch.hub` has downloaded.
+            or the URL of a file that `torch.hub` has downloaded.
 
     Returns:
-        the file, or None where ``name`` is an ordinary path (a local file of that name goes first).
+        the file, or None if ``name`` is an ordinary path (a local file of that name wins).
 
     Raises:
         ValueError: the name cannot be resolved.
@@ -40,7 +40,7 @@ def find_published(name: str) -> Path | None:
         return found
     found = _first_file(repository, revision, files, offline=False)
     if found:
-        # Tells heads and activation.
+        # The config tells heads and activation.
         _first_file(repository, revision, ('config.json',), offline=False)
         return found
     raise ValueError(
@@ -50,13 +50,13 @@ def find_published(name: str) -> Path | None:
 
 
 def find_cached(name: str) -> Path | None:
-    """Find the local file of a Hugging Face name, without asking the network; None where there is none."""
+    """Find the local file of a Hugging Face name without using the network; None if there is none."""
     asked = None if Path(name).exists() else _hub_files(name)
     return _first_file(*asked, offline=True) if asked else None
 
 
 def _hub_files(name: str) -> tuple[str, str | None, tuple[str, ...]] | None:
-    """Repository, revision and files that a name asks for; None where it is no name of the hub."""
+    """Repository, revision and files that a hub name asks for; None if it is not a hub name."""
     match = HUB_NAME.fullmatch(name)
     if not match:
         return None
@@ -76,10 +76,10 @@ def _first_file(repository: str, revision: str | None, files: tuple[str, ...], o
         try:
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=offline))
         except LocalEntryNotFoundError:
-            # Asked for, it means that the hub cannot be reached, which takes half a minute to find out for each file.
+            # Online this error means that the hub is unreachable, which takes half a minute to find out for each file.
             if not offline:
                 return None
-        # Not there, not reachable and not allowed all come as one of these; ValueError: no name of a repository.
+        # The file is missing, unreachable or not allowed; ValueError: not the name of a repository.
         except (EntryNotFoundError, OSError, ValueError):
             continue
     return None

@@ -1,4 +1,4 @@
-"""Bringing a patch projection to another patch size or other image channels.
+"""Convert a patch projection to another patch size or other image channels.
 
 Letters: D width, C channels, p patch side, q new patch side.
 """
@@ -14,11 +14,11 @@ Channels: TypeAlias = str | Sequence[int | None] | None
 
 
 def fit_kernel(kernel: Tensor, shape: Sequence[int], channels: Channels) -> Tensor | None:
-    """Bring a kernel (D, C, p, p) to a model's ``shape`` (D, C', q, q).
+    """Convert a kernel (D, C, p, p) to a model's ``shape`` (D, C', q, q).
 
     Returns:
-        the kernel, itself where nothing changes; None where the width differs, the kernel is not square (as in files
-        with the channels last), or the channels differ and ``channels`` is None.
+        the new kernel, or the same object if nothing changes; None if the width differs, the kernel is not square (as
+        in files with channels last), or the channels differ and ``channels`` is None.
 
     Raises:
         ValueError: see `spread_channels`.
@@ -37,8 +37,8 @@ def fit_kernel(kernel: Tensor, shape: Sequence[int], channels: Channels) -> Tens
 def resize_kernel(kernel: Tensor, patch_size: int) -> Tensor:
     """Resize so that a patch and its resized copy give the same token (FlexiViT, arXiv 2212.08013, equation 4).
 
-    With R the (bicubic, antialiased) resizing of patches, the new kernel is ``pinv(R^T)`` times the old one: exact
-    for larger patches, the nearest in least squares for smaller ones.
+    If R is the (bicubic, antialiased) resizing of patches, the new kernel is ``pinv(R^T)`` times the old one. This is
+    exact for larger patches and the least-squares solution for smaller ones.
 
     Args:
         kernel: (D, C, p, p).
@@ -50,7 +50,7 @@ def resize_kernel(kernel: Tensor, patch_size: int) -> Tensor:
     side = kernel.shape[2]
     units = torch.eye(side * side).reshape(side * side, 1, side, side)
     resized = F.interpolate(units, size=(patch_size, patch_size), mode='bicubic', antialias=True)
-    # (p p, 1, q, q) -> R^T (p p, q q), its inverse (q q, p p); double keeps the inverse accurate
+    # (p p, 1, q, q) -> R^T (p p, q q), inverse (q q, p p); double precision keeps the inverse accurate
     inverse = torch.linalg.pinv(resized.flatten(1).double())
     # (D, C, p, p) -> (D, C, p p) -> (D, C, q q) -> (D, C, q, q)
     weights = kernel.flatten(2).double() @ inverse.t()
@@ -58,14 +58,14 @@ def resize_kernel(kernel: Tensor, patch_size: int) -> Tensor:
 
 
 def spread_channels(kernel: Tensor, count: int, channels: str | Sequence[int | None]) -> Tensor:
-    """Give the kernel of each of ``count`` image channels.
+    """Make a kernel for ``count`` image channels.
 
     Args:
         kernel: (D, C, p, p).
         count: channels C' of the model.
-        channels: ``'mean'`` gives each the mean kernel times C / C', so that an image whose channels agree keeps its
-            response; ``'copy'`` repeats the kernels in turn, unscaled; a sequence names for each channel of the model
-            the file's channel it copies, None for one that starts at zero.
+        channels: ``'mean'`` gives each channel the mean kernel times C / C', so that an image with equal channels keeps
+            its response; ``'copy'`` repeats the kernels in turn, unscaled; a sequence names, for each channel of the
+            model, the file's channel to copy, or None to start at zero.
 
     Returns:
         (D, C', p, p).

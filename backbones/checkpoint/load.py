@@ -1,4 +1,4 @@
-"""The one door for published weights: any checkpoint the formats table knows -> PlainViT, with a report."""
+"""Load any checkpoint that the formats table knows into a PlainViT, with a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,32 +37,31 @@ def load_pretrained(
     """Load published or own weights into a PlainViT, and log the report once.
 
     Positions are resampled to the model's grid, relative-position tables and the patch projection to its sizes;
-    decoders and heads are left over. All or nothing: if anything stays unexplained the model is not touched. Where a
-    file holds weights and their running average (EMA, teacher), the average is taken and the report says so.
+    decoders and heads are left over. If anything stays unexplained, the model is not touched at all. If a file holds
+    both weights and their running average (EMA, teacher), the average is loaded and the report says so.
 
-    Files do not tell the grid of learned positions: where it is not square, give it to the model as
-    ``pretrain_img_size``. Most do not tell heads, epsilon of the norms and activation: the report says what is
+    Files do not tell the grid of learned positions: if it is not square, pass it to the model as
+    ``pretrain_img_size``. Most files do not tell heads, epsilon of the norms and activation: the report says what is
     assumed.
 
     Args:
         vit: the model; changed in place.
         path: local ``.pth``, ``.safetensors`` or ``.pkl`` file of a format in `backbones.checkpoint.formats.FORMATS`,
             a published name (`backbones.checkpoint.hub.find_published`), or the content of such a file as a dict.
-        allow_missing: parameters or groups of them (``'patch_embed'``) that keep their initial values where the file
-            lacks them, has them in another shape, or has values that cannot be used.
-        channels: what the model's image channels take from the file where there are more or fewer than in the file:
-            ``'mean'``, ``'copy'`` or a sequence (`backbones.checkpoint.kernel.spread_channels`). Without it other
-            channels are an error.
-        key: place of the state dict in the file, such as ``'model_ema'``; None looks for it.
-        prefix: what is in front of the encoder's names, such as ``'student.backbone.'``; None looks for it.
+        allow_missing: parameters or groups of them (``'patch_embed'``) that keep their initial values if the file
+            lacks them, has them in another shape, or has unusable values.
+        channels: what the model's image channels take from a file with more or fewer channels: ``'mean'``, ``'copy'``
+            or a sequence (`backbones.checkpoint.kernel.spread_channels`). Without it a different number is an error.
+        key: place of the state dict in the file, such as ``'model_ema'``; None searches for it.
+        prefix: text in front of the encoder's names, such as ``'student.backbone.'``; None searches for it.
 
     Returns:
         the `Report`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read, nothing or only a part of it fits, or an argument does not fit the model
-            or the file.
+        ValueError: the file cannot be read, none or only a part of it fits, or an argument does not fit the model or
+            the file.
     """
     return load_encoder(vit, open_encoder(path, key, prefix), allow_missing=allow_missing, channels=channels)
 
@@ -76,7 +75,7 @@ def check_pretrained(
     key: str | None = None,
     prefix: str | None = None,
 ) -> Report:
-    """Do all of `load_pretrained` but the loading: the model stays as it is, and may be on the meta device.
+    """Check as `load_pretrained` does without loading; the model stays as it is and may be on the meta device.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,10 +91,10 @@ def check_pretrained(
 def load_encoder(
     vit: PlainViT, file: EncoderFile, *, allow_missing: Sequence[str] = (), channels: Channels = None
 ) -> Report:
-    """Do as `load_pretrained`, with an encoder that is taken out of its file already.
+    """Load as `load_pretrained` does, from an encoder already taken out of its file.
 
     Raises:
-        ValueError: see `load_pretrained`; or the model is on the meta device.
+        ValueError: see `load_pretrained`, or the model is on the meta device.
     """
     own = vit.state_dict()
     hollow = [name for name, value in own.items() if value.is_meta]
@@ -114,11 +113,11 @@ def load_encoder(
 
 
 def open_encoder(path: str | Path | dict[str, Any], key: str | None = None, prefix: str | None = None) -> EncoderFile:
-    """Read a file, or the content of one, and take the encoder out of it.
+    """Take the encoder out of a file, or out of the content of one.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read or is of no known format.
+        ValueError: it cannot be read or has no known format.
     """
     if isinstance(path, dict):
         return recognise(path, f'dict of {len(path)} entries', key, prefix)
@@ -126,7 +125,7 @@ def open_encoder(path: str | Path | dict[str, Any], key: str | None = None, pref
 
 
 def _refusal(vit: PlainViT, file: EncoderFile, report: Report) -> str:
-    """First line: the worst; then the report and what can be done."""
+    """Write the worst problem in the first line, then the report and what can be done."""
     worst = next((f': {" ".join(row)}' for row in report.problems()), ': nothing of it is loaded')
     return f'{file.source} does not fit the model{worst}\n{report}\n{_way_out(vit, file, report)}'
 

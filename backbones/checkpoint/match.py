@@ -1,4 +1,4 @@
-"""Matching an encoder taken out of a file with a PlainViT: what each parameter would get, and why some would not."""
+"""Match an encoder from a file with a PlainViT: which value each parameter would get, or why it would get none."""
 
 import re
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from backbones.vit.layers import LAYER_NORM_EPS
 def match(
     vit: PlainViT, file: EncoderFile, allow_missing: Sequence[str] = (), channels: Channels = None
 ) -> tuple[Report, dict[str, Tensor]]:
-    """Work out what `load_pretrained` would do, without touching the model, which may be on the meta device.
+    """Work out what `load_pretrained` would do without touching the model, which may be on the meta device.
 
     Returns:
-        the report, and the value of each parameter in the report's ``loaded``, in the model's shape.
+        the report, and the value in the model's shape for each parameter in the report's ``loaded``.
 
     Raises:
         ValueError: ``allow_missing`` names no parameter of the model.
@@ -68,12 +68,12 @@ def match(
 
 
 def assumptions(file: EncoderFile, heads: int | None, grid: tuple[int, int] | None) -> list[str]:
-    """What the file does not tell and a model has: lines for the report.
+    """Write report lines on properties of the model that the file does not tell.
 
     Args:
         file: the encoder.
-        heads: of the model; None where they are open.
-        grid: (H, W) of the positions where file or user tell it.
+        heads: number of heads of the model; None if undecided.
+        grid: (H, W) of the positions if the file or the user tells it.
     """
     told, lines = file.told, []
     if told.heads is None:
@@ -93,12 +93,12 @@ def assumptions(file: EncoderFile, heads: int | None, grid: tuple[int, int] | No
 
 
 def _known_grid(vit: PlainViT, file: EncoderFile) -> tuple[int, int] | None:
-    """Grid of the positions in the file: as the file tells, else as the user says by ``pretrain_img_size``."""
+    """Grid of the file's positions, from the file or else from the user's ``pretrain_img_size``."""
     return told_grid(file) or (vit.pos_grid if vit.pretrain_img_size else None)
 
 
 def _unknown_grid(vit: PlainViT, name: str, table: Tensor) -> str | None:
-    """Why positions of the right width do not fit: their grid can be several."""
+    """Why positions of the right width do not fit: several grids are possible."""
     if name != 'pos_embed' or table.ndim != 3 or table.shape[2] != vit.embed_dim:
         return None
     square, (height, width) = split_rows(table.shape[1]), vit.pos_grid
@@ -110,7 +110,7 @@ def _unknown_grid(vit: PlainViT, name: str, table: Tensor) -> str | None:
 
 
 def _differences(vit: PlainViT, file: EncoderFile) -> dict[str, str]:
-    """What the file tells of its network and the model has otherwise, though all shapes may fit."""
+    """Properties of the file's network that differ from the model, though all shapes may fit."""
     told, wrong = file.told, {}
     if told.heads not in (None, vit.num_heads):
         wrong['num_heads'] = f'{told.heads} by {told.by}, the model has {vit.num_heads}: another function'
@@ -122,10 +122,10 @@ def _differences(vit: PlainViT, file: EncoderFile) -> dict[str, str]:
 
 
 def _other_reach(vit: PlainViT, name: str, table: Tensor, own: Tensor, kinds: dict[int, str]) -> str | None:
-    """Why a table of relative positions is of another reach than the model's block: windows, or the whole image.
+    """Why a relative-position table has another reach (windows or the whole image) than the model's block, or None.
 
-    Resampling stretches the offsets between places. From image to image and from window to window that is what a
-    change of the resolution asks for; between the two it is another function.
+    Resampling stretches the offsets between places. From image to image or window to window, that is right for a new
+    resolution; between window and image it gives another function.
     """
     block = re.match(r'blocks\.(\d+)\.', name)
     if not block or not is_rel_pos(name):
@@ -153,12 +153,12 @@ def _allowed(own: dict[str, Tensor], allow_missing: Sequence[str]) -> set[str]:
 
 
 def _grid_behind(vit: PlainViT, name: str) -> tuple[int, int]:
-    """Grid (H, W) behind a table: of the windows or the image for BEiT's, else that of the positions."""
+    """Grid (H, W) of a table: the windows' or the image's for BEiT's tables, else that of the positions."""
     return vit.get_submodule(name.rpartition('.')[0]).table_grid if is_table(name) else vit.pos_grid
 
 
 def _sort_unused(report: Report, name: str) -> None:
-    """Put a name of the file that the model lacks where it belongs."""
+    """Sort a name that is in the file but not in the model into the report."""
     if name.startswith('norm.'):
         report.left_over[name] = 'the model has no final norm (out_norm=False)'
     elif name == 'cls_token':
@@ -170,7 +170,7 @@ def _sort_unused(report: Report, name: str) -> None:
 def _sort_absent(
     report: Report, own: dict[str, Tensor], values: dict[str, Tensor], allowed: set[str], file: EncoderFile
 ) -> None:
-    """Put names of the model that the file gives no value for where they belong."""
+    """Sort names of the model that get no value from the file into the report."""
     for name in own:
         if name in values or name in report.mismatched or name in report.refused:
             continue
@@ -182,7 +182,7 @@ def _sort_absent(
 
 
 def _why_absent(name: str, file: EncoderFile) -> str | None:
-    """Why it is right that the file lacks a parameter; None if nothing explains it."""
+    """Why the file rightly lacks a parameter; None if nothing explains it."""
     if is_rel_pos(name) and not any(is_rel_pos(other) for other in file.tensors):
         return 'pretrained without relative positions; the tables start at zero'
     if name == 'global_pos_embed' and 'pos_embed' in file.tensors:

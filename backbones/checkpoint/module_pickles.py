@@ -1,4 +1,4 @@
-"""Whole modules saved as pickles, such as the dVAE of DALL-E (``encoder.pkl``): their tensors, without their code."""
+"""Read the tensors, not the code, of whole modules saved as pickles, such as DALL-E's dVAE (``encoder.pkl``)."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from backbones.checkpoint.pickles import MODULE_PACKAGES, MODULES, Inert, Refuse
 
 
 class _Unpickler(Restricted):
-    """What PyTorch builds for a file, and gives its own ``persistent_load``."""
+    """The unpickler that PyTorch makes for a file, and to which it adds its own ``persistent_load``."""
 
     def __init__(self, file: IO[bytes], **options: Any) -> None:
         super().__init__(file, MODULES, MODULE_PACKAGES, **options)
@@ -28,10 +28,10 @@ def read_modules(path: str | Path) -> dict[str, Tensor]:
     """Read the parameters and buffers of a pickled module, without importing or running anything of it.
 
     Args:
-        path: a file that ``torch.save(module, path)`` wrote, of torch.nn's modules and those of OpenAI's ``dall_e``.
+        path: a file that ``torch.save(module, path)`` wrote, with modules of torch.nn and OpenAI's ``dall_e``.
 
     Returns:
-        what the module's ``state_dict()`` held.
+        the content of the module's ``state_dict()``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,13 +39,13 @@ def read_modules(path: str | Path) -> dict[str, Tensor]:
     """
     restricted = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='restricted pickle')
     try:
-        # Not weights_only: PyTorch's own unpickler knows no stand-ins. Ours lets through less than it does.
+        # Not weights_only, since PyTorch's own unpickler has no stand-ins. Ours allows less than PyTorch's.
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', SourceChangeWarning)
             content = torch.load(path, map_location='cpu', pickle_module=restricted, weights_only=False)
     except FileNotFoundError:
         raise FileNotFoundError(f'there is no checkpoint {path}') from None
-    # Damaged bytes are taken for pickle instructions, so any exception may come out.
+    # Damaged bytes are read as pickle instructions, so any exception is possible.
     except Exception as error:
         refused = f'its pickle asks for {error}, and weights need no code, so it is refused'
         reason = refused if isinstance(error, RefusedError) else 'it is damaged, cut short or not a PyTorch file'
@@ -57,7 +57,7 @@ def read_modules(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Walk a stand-in as torch.nn.Module walks itself."""
+    """Walk a stand-in in the order in which torch.nn.Module walks itself."""
     if not isinstance(module, Inert):
         return
     for kind in ('_parameters', '_buffers'):

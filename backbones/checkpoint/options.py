@@ -1,4 +1,4 @@
-"""The PlainViT that a file is of: its sizes, and the arguments that build it."""
+"""Sizes and constructor arguments of the PlainViT that fits a file."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from backbones.vit.variants import VARIANTS, patch_grid, variant_sizes
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the shapes in a file tell of the model."""
+    """What the shapes in a file tell about the model."""
 
     embed_dim: int
     depth: int
@@ -30,19 +30,19 @@ class Architecture:
 
     @property
     def variant(self) -> str | None:
-        """Name of the variant of this width and depth."""
+        """Name of the variant with this width and depth, if there is one."""
         sizes = {(v['embed_dim'], v['depth']): name for name, v in VARIANTS.items()}
         return sizes.get((self.embed_dim, self.depth))
 
 
 def architecture(file: EncoderFile) -> Architecture:
-    """Read the sizes of an encoder off its shapes."""
+    """Read an encoder's sizes from its tensor shapes."""
     embed_dim, in_channels, patch_size, _ = file.tensors['patch_embed.proj.weight'].shape
     return Architecture(embed_dim, depth_of(file.tensors), patch_size, in_channels)
 
 
 def told_grid(file: EncoderFile) -> Grid | None:
-    """Grid (H, W) of the positions where the file tells it: SAM's axes, or the config of an own run."""
+    """Grid (H, W) of the positions if the file tells it: by SAM's axes, or by the config of one of our runs."""
     shape = file.shapes.get('pos_embed', ())
     if len(shape) == 4:
         return shape[1], shape[2]
@@ -52,13 +52,13 @@ def told_grid(file: EncoderFile) -> Grid | None:
 
 
 def position_grid(file: EncoderFile) -> Grid | None:
-    """Grid (H, W) of the positions; None where there are none, or nothing tells it."""
+    """Grid (H, W) of the positions; None if there are no positions or nothing tells their grid."""
     table = file.tensors.get('pos_embed')
     return grid_of(table, known=told_grid(file)) if table is not None and table.ndim == 3 else None
 
 
 def file_kinds(file: EncoderFile) -> dict[int, str]:
-    """Blocks known to attend in windows or globally, by the config of an own run or the tables."""
+    """Blocks known to attend in windows or globally, from the config of one of our runs or from the tables."""
     depth, options = depth_of(file.tensors), file.told.options
     if 'window_size' in options:
         windows = block_windows(options['window_size'], options.get('global_blocks', ()), depth)
@@ -71,8 +71,8 @@ class ModelOptions:
     """Arguments of `PlainViT` for a file.
 
     Attributes:
-        known: those that the file tells, where they differ from the defaults; variant and img_size among them.
-        untold: names of those that it needs and the file does not tell.
+        known: arguments that the file tells and that differ from the defaults, variant and img_size among them.
+        untold: names of needed arguments that the file does not tell.
     """
 
     known: dict[str, Any]
@@ -80,7 +80,7 @@ class ModelOptions:
 
 
 def model_options(file: EncoderFile) -> ModelOptions:
-    """Work out the PlainViT that a file is of; what only training needs is left out."""
+    """Work out the arguments of the PlainViT that fits a file, without those that matter for training only."""
     sizes, kinds, tables = architecture(file), file_kinds(file), reaches(file.tensors)
     known, untold = _sizes(file, sizes)
     grid = position_grid(file)
@@ -112,7 +112,7 @@ def model_options(file: EncoderFile) -> ModelOptions:
 
 
 def heads_of(file: EncoderFile) -> int | None:
-    """Heads that the file tells, else those of the variant of its sizes; None for other sizes."""
+    """Number of heads by the file, else by the variant with its sizes; None if no variant has them."""
     variant = architecture(file).variant
     return file.told.heads or (VARIANTS[variant]['num_heads'] if variant else None)
 
@@ -136,11 +136,11 @@ def _windows(file: EncoderFile, kinds: dict[int, str], tables: dict[int, Grid]) 
 
 
 def _has_class_token(file: EncoderFile) -> bool:
-    """Whether the model has one, or is without it for its decomposed relative positions."""
+    """Whether the file has a class token, or lacks one only because of its decomposed relative positions."""
     return 'cls_token' in file.tensors or bool(options_of(file.tensors).get('rel_pos') == 'decomposed')
 
 
 def _pixels(grid: Grid, patch_size: int) -> int | tuple[int, int]:
-    """Image of a grid of patches, as one side where it is square."""
+    """Image size in pixels of a grid of patches, as one side if it is square."""
     height, width = grid[0] * patch_size, grid[1] * patch_size
     return height if height == width else (height, width)

@@ -1,6 +1,6 @@
-"""Pickles that PyTorch's own weights-only reader does not judge: one reader, and all that any pickle may ask for.
+"""A restricted reader for pickles that PyTorch's weights-only reader cannot check, and tables of what pickles may use.
 
-What stands in none of the tables is refused, and nothing of the file runs.
+Anything outside the tables is refused, and no code from the file runs.
 """
 
 import pickle
@@ -19,30 +19,30 @@ class RefusedError(ValueError):
 
 
 class Inert:
-    """Stands for an object whose class is not wanted: keeps what the pickle gives it, and does nothing."""
+    """Stands in for an object of an unwanted class: keeps what the pickle gives it, and does nothing."""
 
-    # PyTorch compares the class's source with the one in an old file, and asks this what to do about a difference.
+    # PyTorch compares the class's source with that in an old file, and reads this to handle a difference.
     dump_patches = False
 
     def __init__(self, *given: object) -> None:
         self.given = given
 
     def __setstate__(self, state: object) -> None:
-        # attrs and torch.nn both hand over a dict; anything else has no tensors in a place we know.
+        # attrs and torch.nn both pass a dict; anything else has no tensors in a known place.
         self.__dict__.update(state if isinstance(state, dict) else {})
 
 
 class _ArrayClass:
-    """Stands for the name numpy.ndarray: a pickle may pass it on, but not call it (with a huge shape)."""
+    """Stands in for numpy.ndarray: a pickle may pass it as an argument, but not call it (with a huge shape)."""
 
 
 def _empty_array(kind: object, shape: object, code: object) -> np.ndarray:
-    """What numpy's _reconstruct is asked for; the pickle then gives the array's true shape and bytes."""
+    """Replace numpy's _reconstruct; the pickle sets the array's true shape and bytes afterwards."""
     return np.empty(0)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes in pickles of protocol 2 are text and this call; codecs other than latin1 are not needed."""
+    """Make bytes, which protocol 2 writes as text and this call; only the codec latin1 is needed."""
     return text.encode('latin1')
 
 
@@ -55,7 +55,7 @@ _NUMPY = {
     'multiarray.scalar': lambda dtype, value: np.frombuffer(value, dtype=dtype)[0],
     'numeric._frombuffer': _from_buffer,
 }
-# What a name in a pickle stands for; our own functions instead of those it names, where they could be misused.
+# What each name in a pickle means; functions that could be misused are replaced by our own.
 ARRAYS: dict[str, Any] = {
     'collections.OrderedDict': OrderedDict,
     'numpy.ndarray': _ArrayClass(),
@@ -65,7 +65,7 @@ ARRAYS: dict[str, Any] = {
     '__builtin__.bytes': lambda: b'',
     **{f'numpy.{core}.{name}': stand_in for core in ('core', '_core') for name, stand_in in _NUMPY.items()},
 }
-# Whole modules, saved with their classes: of these packages none is imported, each class is `Inert`.
+# For whole modules saved with their classes: these packages are not imported, and each of their classes is `Inert`.
 MODULE_PACKAGES = ('dall_e.', 'torch.nn.modules.')
 MODULES: dict[str, Any] = {
     'collections.OrderedDict': OrderedDict,
@@ -74,11 +74,11 @@ MODULES: dict[str, Any] = {
     'torch.device': Inert,
     '__builtin__.set': set,
     'builtins.set': set,
-    # How protocol 2 makes an object whose class has no __reduce__ of its own; the class is Inert here.
+    # Protocol 2 makes an object this way if its class has no __reduce__ of its own; here the class is Inert.
     'copyreg._reconstructor': lambda kind, base, state: Inert(),
 }
-# mmengine stores its log beside the weights, as objects that PyTorch's own reader refuses. It is told that these names
-# (of functions too) are `Inert`: what they stand for is never looked up, so none of it can run.
+# mmengine stores its log beside the weights, as objects that PyTorch's own reader refuses. That reader is told that
+# these names, some of them functions, are `Inert`: the true objects are never looked up, so none of them can run.
 LOG: dict[str, Any] = dict.fromkeys(
     (
         'mmengine.logging.history_buffer.HistoryBuffer',
@@ -93,13 +93,13 @@ LOG: dict[str, Any] = dict.fromkeys(
 
 
 class Restricted(pickle.Unpickler):
-    """An unpickler that knows the names of a table, and takes the classes of some packages for `Inert`.
+    """An unpickler that knows only the names of a table, and replaces classes of some packages by `Inert`.
 
     Args:
         file: the pickle.
-        allowed: what the names stand for.
-        inert: packages, each with a dot behind it.
-        options: of `pickle.Unpickler`.
+        allowed: name -> what it means.
+        inert: packages, each with a trailing dot.
+        options: options of `pickle.Unpickler`.
     """
 
     def __init__(
@@ -109,10 +109,10 @@ class Restricted(pickle.Unpickler):
         self.allowed, self.inert = allowed, inert
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for.
+        """Look up what a name means.
 
         Raises:
-            RefusedError: it is none of the table.
+            RefusedError: the name is not in the table.
         """
         full_name = f'{module}.{name}'
         if full_name.startswith(self.inert):
@@ -123,7 +123,7 @@ class Restricted(pickle.Unpickler):
 
 
 class _ArrayReader(Restricted):
-    """Reads pickles whose arrays are in them; there is no storage outside."""
+    """Reads pickles that contain their arrays; they have no outside storage."""
 
     def persistent_load(self, pid: Any) -> Any:
         raise RefusedError('a persistent object')
@@ -133,13 +133,13 @@ def read_array_pickle(path: Path) -> Any:
     """Read a plain pickle of dicts, numbers, text and numpy arrays, such as detectron2's ``.pkl`` files.
 
     Returns:
-        its content, arrays as tensors.
+        its content, with arrays as tensors.
 
     Raises:
-        RefusedError: the pickle asks for anything else; nothing of it runs.
+        RefusedError: the pickle asks for anything else; none of it runs.
     """
     with path.open('rb') as file:
-        # Files of Python 2 hold their arrays as text.
+        # Python 2 stored arrays as text.
         return _to_tensors(_ArrayReader(file, ARRAYS, encoding='latin1').load())
 
 
@@ -147,6 +147,6 @@ def _to_tensors(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _to_tensors(value) for name, value in content.items()}
     if isinstance(content, np.ndarray):
-        # PyTorch knows native byte order only, and no read-only memory.
+        # PyTorch needs native byte order and writable memory.
         return torch.from_numpy(np.array(content, dtype=content.dtype.newbyteorder('='), order='C'))
     return content

@@ -1,4 +1,4 @@
-"""Reading checkpoint files from disk: weights only, never code."""
+"""Read checkpoint files from disk: weights only, never code."""
 
 import argparse
 import re
@@ -14,7 +14,7 @@ from backbones.checkpoint.archives import ArchiveError, check_archive
 from backbones.checkpoint.hub import find_published
 from backbones.checkpoint.pickles import LOG, RefusedError, read_array_pickle
 
-# What a failed download or a bare clone leaves behind under the name of a checkpoint.
+# First bytes of other files that carry a checkpoint's name, for instance after a failed download or a bare clone.
 IMPOSTORS = (
     (b'version https://git-lfs', 'it is a Git LFS pointer: fetch the file itself with `git lfs pull`'),
     (b'<', 'it is a web page, not weights: download the file again'),
@@ -25,10 +25,10 @@ IMPOSTORS = (
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a ``.pth``, ``.safetensors`` or ``.pkl`` (arrays) file on the CPU without running anything that is in it.
+    """Read a ``.pth``, ``.safetensors`` or ``.pkl`` (arrays) file on the CPU without running anything in it.
 
-    Tensors are memory-mapped where the file allows it. An `argparse.Namespace` is tolerated, since the official MAE
-    code saves its arguments in one and it only holds values; mmengine's log is skipped; whatever else a pickle asks
+    Tensors are memory-mapped if the file allows it. An `argparse.Namespace` is allowed, since the official MAE code
+    saves its arguments in one and it only holds values; mmengine's log is skipped; anything else that a pickle asks
     for is refused.
 
     Args:
@@ -39,7 +39,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no checkpoint, or asks for code; one line that says which.
+        ValueError: the file is damaged, is no checkpoint, or asks for code; the message says in one line which.
     """
     path = _local_file(path)
     content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
@@ -60,7 +60,7 @@ def _local_file(path: str | Path) -> Path:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the name, as PyTorch has it, or by the content, since files are renamed."""
+    """Decide by the name, as PyTorch does, or by the content, since files get renamed."""
     with path.open('rb') as file:
         return path.suffix == '.safetensors' or file.read(10)[8:] == b'{"'
 
@@ -82,8 +82,8 @@ def _read_pickle(path: Path) -> Any:
     except OSError as error:
         if error.filename is not None:
             raise
-        raise ValueError(f'{path} cannot be read: it is damaged or cut short') from error  # sought beyond its end
-    # Damaged bytes are taken for pickle instructions, so any exception may come out.
+        raise ValueError(f'{path} cannot be read: it is damaged or cut short') from error  # a seek beyond its end
+    # Damaged bytes are read as pickle instructions, so any exception is possible.
     except Exception as error:
         raise ValueError(f'{path} cannot be read: {_reason(path, error)}') from error
 
@@ -108,7 +108,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _disguise(path: Path) -> str | None:
-    """What the file really is, where its first bytes tell."""
+    """Say what the file really is, if its first bytes show it."""
     with path.open('rb') as file:
         head = file.read(64).lstrip()
     if not head:

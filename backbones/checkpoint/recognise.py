@@ -1,4 +1,4 @@
-"""Taking the encoder out of the content of a file: which state dict, which format, what is left over."""
+"""Take the encoder out of a file's content: which state dict, which format, what is left over."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from backbones.checkpoint.formats import ENCODER_EXTRAS, FORMATS, Format, encode
 from backbones.checkpoint.states import State, choose, find_states, swapped_in
 from backbones.checkpoint.told import NOTHING_TOLD, Told, told_by
 
-# Names shown of a file that is not read.
+# Number of names shown for a file of no known format.
 SHOWN = 4
 
 
@@ -27,8 +27,8 @@ class EncoderFile:
         tensors: the encoder's tensors under MAE's names.
         left_over: name in the file -> why it belongs to no backbone.
         unexpected: names in the file that nothing explains.
-        shapes: name -> shape in the file, of what is left over and of tensors that were reshaped.
-        weights: which of several state dicts this is and why, for the report; '' where there is one.
+        shapes: name -> shape in the file, for left-over and reshaped tensors.
+        weights: which of several state dicts this is and why, for the report; '' if there is only one.
         told: what the file tells beyond its tensors.
     """
 
@@ -48,11 +48,11 @@ def recognise(content: dict[str, Any], source: str, key: str | None = None, pref
     Args:
         content: top-level dict of the file.
         source: the file's name, for messages.
-        key: place of the state dict, such as ``'model_ema'``; ``''`` is the file itself; None looks for it.
-        prefix: in front of the encoder's names, such as ``'student.backbone.'``; None looks for it.
+        key: place of the state dict, such as ``'model_ema'``; ``''`` is the file itself; None searches for it.
+        prefix: text in front of the encoder's names, such as ``'student.backbone.'``; None searches for it.
 
     Raises:
-        ValueError: no format fits, several encoders are there and nothing tells which is meant, or there is no such
+        ValueError: no format fits, the file has several encoders and nothing tells which is meant, or there is no such
             ``key`` or ``prefix``.
     """
     states = find_states(content)
@@ -82,7 +82,7 @@ def recognise(content: dict[str, Any], source: str, key: str | None = None, pref
 def _chosen(
     found: dict[str, Format], states: dict[str, State], source: str, swapped: tuple[str, ...]
 ) -> tuple[str, str]:
-    """Which of several state dicts to take, and a line that says so where there are several."""
+    """Choose one of the state dicts, and write a line about the choice if there are several."""
     if len(found) == 1:
         return next(iter(found)), ''
     chosen = choose(found, swapped) if _are_alike([states[place] for place in found]) else None
@@ -96,7 +96,7 @@ def _chosen(
 
 
 def _are_alike(states: list[State]) -> bool:
-    """Whether all may be weights of one network, by the patch projection and the number of tensors in blocks."""
+    """Whether all may be weights of one network, judged by patch projection and number of tensors in blocks."""
 
     def size(state: State) -> tuple[object, int]:
         kernels = {value.shape for name, value in state.tensors.items() if 'patch_embed' in name and value.ndim == 4}
@@ -106,7 +106,7 @@ def _are_alike(states: list[State]) -> bool:
 
 
 def _other_weights(chosen: str, states: dict[str, State], content: dict[str, Any]) -> dict[str, str]:
-    """What else in the file holds tensors -> why it is left over."""
+    """Other places in the file that hold tensors -> why they are left over."""
     left_over: dict[str, str] = {}
     for place, state in states.items():
         nested = chosen.startswith(f'{place}.') or place.startswith(f'{chosen}.')
@@ -149,12 +149,12 @@ def _take(state: State, row: Format, source: str) -> EncoderFile:
 
 
 def _drop_distillation(tensors: dict[str, Tensor], left_over: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    """Take DeiT's second token and row 1 of its positions out; returns the shapes these had."""
+    """Remove DeiT's distillation token and its row 1 of the positions; return the shapes these had."""
     if 'dist_token' not in tensors or 'pos_embed' not in tensors or tensors['pos_embed'].ndim != 3:
         return {}
     table = tensors['pos_embed']
     places = table.shape[1] - 2
-    # Other files may call something else so; without its row it stays, and is unexpected.
+    # Other files may use the name for something else; without the extra row it stays, and the report complains.
     if places < 1 or math.isqrt(places) ** 2 != places:
         return {}
     # (1, 2 + H * W, D) -> (1, 1 + H * W, D)
@@ -165,7 +165,7 @@ def _drop_distillation(tensors: dict[str, Tensor], left_over: dict[str, str]) ->
 
 
 def _flatten_positions(tensors: dict[str, Tensor], left_over: dict[str, str]) -> dict[str, tuple[int, ...]]:
-    """Lay SAM's positions (1, H, W, D) out as rows, and leave its neck over; returns the shapes these had."""
+    """Flatten SAM's positions (1, H, W, D) to rows, and leave its neck over; return the shapes these had."""
     table = tensors.get('pos_embed')
     if table is None or table.ndim != 4 or len(table) != 1:
         return {}
@@ -185,7 +185,7 @@ def _places(states: dict[str, State]) -> str:
 
 
 def _refusal(content: dict[str, Any], source: str, states: dict[str, State], prefix: str | None) -> str:
-    """Say why no encoder is found: in one line, with the names inside."""
+    """Say in one line why no encoder was found, with the names inside."""
     names = [name for state in states.values() for name in state.tensors]
     inside = f'; names inside: {", ".join(names[:SHOWN])}' if names else ''
     if prefix is not None:

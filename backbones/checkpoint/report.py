@@ -1,4 +1,4 @@
-"""What became of every tensor of a checkpoint, as a value and as a short table."""
+"""Report what became of every tensor of a checkpoint, as an object and as a short table."""
 
 import re
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Shape: TypeAlias = tuple[int, ...]
-# Names shown per line before the rest is only counted.
+# Number of names shown per line; the rest is only counted.
 SHOWN = 6
-# Parts of other ViTs which PlainViT has no place for, so that no argument makes their files fit.
+# Parts of other ViTs that PlainViT has no place for: no argument makes their files fit.
 OTHER_PARTS = (
     ('norm_pre.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
     ('pre_norm.', 'a norm in front of the blocks (CLIP): another network than PlainViT'),
@@ -31,12 +31,12 @@ class Report:
         loaded: parameters of the model that took a value from the file, resized ones included.
         resized: parameter -> (shape in the file, shape in the model).
         kept: parameter that keeps its initial value -> why that is right.
-        left_over: name in the file that the model has no use for -> why that is right.
-        missing: parameters that are not in the file, unexplained.
-        unexpected: names in the file that the model lacks, unexplained.
-        mismatched: parameter -> (shape in the file, shape in the model), where no resizing helps.
-        refused: parameter or property -> why the file's cannot be taken, whatever its shape.
-        weights: which of several state dicts this is and why; '' where there is one.
+        left_over: name in the file that the model does not use -> why that is right.
+        missing: parameters that the file lacks for no known reason.
+        unexpected: names in the file that the model lacks for no known reason.
+        mismatched: parameter -> (shape in the file, shape in the model) if no resizing helps.
+        refused: parameter or property -> why the file's cannot be used, whatever its shape.
+        weights: which of several state dicts this is and why; '' if there is only one.
         assumed: lines on what the file does not tell.
     """
 
@@ -59,7 +59,7 @@ class Report:
         return bool(self.loaded) and not self.problems()
 
     def problems(self) -> list[tuple[str, str]]:
-        """Rows of the table that keep the file from being loaded."""
+        """Rows of the table that prevent loading."""
         rows = _reason_rows('refused', self.refused)
         rows += [('missing', _summary(self.missing))] if self.missing else []
         if self.unexpected:
@@ -94,7 +94,7 @@ def _reason_rows(title: str, reasons: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _summary(names: Iterable[str]) -> str:
-    """Name a few, equal parts of several blocks as one: ``blocks.*.norm1.bias (12), norm.bias and 3 more``."""
+    """Name a few, joining equal parts of several blocks: ``blocks.*.norm1.bias (12), norm.bias and 3 more``."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(re.sub(r'blocks\.\d+\.', 'blocks.*.', name), []).append(name)
@@ -104,6 +104,6 @@ def _summary(names: Iterable[str]) -> str:
 
 
 def _meaning(names: Iterable[str]) -> str:
-    """What the parts of other networks are, where it is known."""
+    """Explain the names that are known parts of other networks."""
     known = [meaning for part, meaning in OTHER_PARTS if any(part in name for name in names)]
     return ''.join(f': {meaning}' for meaning in dict.fromkeys(known))

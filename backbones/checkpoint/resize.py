@@ -1,4 +1,4 @@
-"""Bringing a tensor of a checkpoint to the shape the model has, where a resampling is right.
+"""Resample a tensor of a checkpoint to the model's shape, where that is right.
 
 Letters: H, W grid, S size of a relative-position table, d head width.
 """
@@ -22,18 +22,18 @@ def fit(
     channels: Channels = None,
     known: tuple[int, int] | None = None,
 ) -> Tensor | None:
-    """Resample positions, relative positions and the patch projection; anything else must have the shape already.
+    """Resample positions, relative positions and the patch projection; other tensors must already have the shape.
 
     Args:
         name: parameter name.
         tensor: its value in the file.
         shape: its shape in the model.
-        grid: (H, W) of the model's position table, or behind its relative-position tables where this is one.
-        channels: see `backbones.checkpoint.kernel.spread_channels`; None leaves other channels unfit.
-        known: (H, W) of the position table in the file, where file or user tell it.
+        grid: (H, W) of the model's position table or, for one of BEiT's tables, of that table in the model.
+        channels: see `backbones.checkpoint.kernel.spread_channels`; with None, other channels do not fit.
+        known: (H, W) of the position table in the file if the file or the user tells it.
 
     Returns:
-        the value in the model's shape, ``tensor`` itself where nothing changes, or None where no resampling is right.
+        the value in the model's shape, ``tensor`` itself if nothing changes, or None if no resampling is right.
     """
     if name == 'patch_embed.proj.weight':
         return fit_kernel(tensor, shape, channels)
@@ -57,7 +57,7 @@ def is_rel_pos(name: str) -> bool:
 
 
 def is_table(name: str) -> bool:
-    """Whether a parameter is a relative-position table of BEiT's."""
+    """Whether a parameter is one of BEiT's relative-position tables."""
     return name.endswith('.relative_position_bias_table')
 
 
@@ -69,8 +69,8 @@ def fit_table(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
         grid: (H, W) wanted.
 
     Returns:
-        (new rows, heads), the three rows of the class token kept; None where the table is of no square grid, or of as
-        many rows as the wanted grid has, which is not square (8 x 8 and 5 x 13).
+        (new rows, heads), with the class token's three rows unchanged; None if the table's grid is not square, or if
+        the wanted grid is not square and has as many rows (8 x 8 and 5 x 13).
     """
     side = table_side(len(table))
     if len(table) == table_rows(grid):
@@ -79,6 +79,6 @@ def fit_table(table: Tensor, grid: tuple[int, int]) -> Tensor | None:
 
 
 def table_side(rows: int) -> int | None:
-    """Side of the square grid behind a table of BEiT's; None if there is none."""
+    """Side of the square grid of one of BEiT's tables; None if its grid is not square."""
     offsets = math.isqrt(max(rows - CLASS_ROWS, 0))
     return (offsets + 1) // 2 if offsets % 2 and offsets * offsets == rows - CLASS_ROWS else None

@@ -1,4 +1,4 @@
-"""The state dicts in a file: which there are, under which names, and which of several is meant."""
+"""Find the state dicts in a file, clean their names, and choose among several."""
 
 import re
 from collections.abc import Collection
@@ -8,21 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Wrappers (DistributedDataParallel) put this in front of every name ...
+# Wrappers (DistributedDataParallel) put this before every name ...
 WRAPPER = 'module.'
-# ... and others (torch.compile, FSDP, activation checkpointing, Lightning's Fabric) put these anywhere in it.
+# ... and others (torch.compile, FSDP, activation checkpointing, Lightning's Fabric) put these anywhere in a name.
 INNER_WRAPPERS = re.compile(r'(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.')
-# DINOv2 trains in chunks, blocks.CHUNK.BLOCK, where BLOCK counts through all chunks.
+# DINOv2 trains in chunks, named blocks.CHUNK.BLOCK; BLOCK counts on through all chunks.
 CHUNKED = re.compile(r'(^|\.)blocks\.\d+\.(\d+)\.')
-# Words in the place of weights that are a running average of others. Not 'momentum' and 'target': some projects
-# evaluate these (I-JEPA), others what they follow (MoCo, BYOL) ...
+# Words in the key of weights that are a running average of others. 'momentum' and 'target' are left out: some projects
+# evaluate these (I-JEPA), others evaluate the weights they follow (MoCo, BYOL).
 AVERAGED = {'ema', 'averaged', 'average', 'avg', 'swa', 'teacher'}
-# ... but here the plain key holds the average, and this one the weights it is made of (mmengine, Lightning).
+# With these keys it is the other way round: the plain key holds the average, these the raw weights (mmengine,
+# Lightning).
 SWAPPED = ('ema_state_dict', 'current_model_state')
 
 
 def swapped_in(content: dict[str, Any]) -> tuple[str, ...]:
-    """Those of `SWAPPED` that mean it in a file: others than mmengine, whose files have ``meta``, do not exchange."""
+    """Keys of `SWAPPED` that count in a file; mmengine's counts only in its own files, which have ``meta``."""
     return SWAPPED if 'meta' in content else SWAPPED[1:]
 
 
@@ -32,8 +33,8 @@ class State:
 
     Attributes:
         tensors: name without wrappers -> tensor.
-        others: name -> why it is left over: entries that are no tensors, or the same tensor again.
-        clashes: pairs of names that are one name without wrappers and hold different tensors.
+        others: name -> why it is left over: entries that are not tensors or repeat a tensor.
+        clashes: pairs of names that are equal without wrappers but hold different tensors.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -42,13 +43,13 @@ class State:
 
 
 def find_states(content: dict[str, Any]) -> dict[str, State]:
-    """Find what may be a state dict: the file itself (key ``''``), its dicts (``'model'``), theirs (``'ema.module'``).
+    """Find the state dicts: the file itself (key ``''``), its dicts (``'model'``) and theirs (``'ema.module'``).
 
     Args:
         content: top-level dict of a file.
 
     Returns:
-        key -> state dict, of those that hold a tensor under a name at all.
+        key -> state dict, for each dict that holds at least one named tensor.
     """
     found: dict[str, dict[Any, Any]] = {'': content}
     for key, value in content.items():
@@ -63,7 +64,7 @@ def _is_weight(name: Any, value: Any) -> bool:
 
 
 def _clean(state: dict[Any, Any]) -> State:
-    """Take wrappers off the names, and put aside what is no tensor."""
+    """Remove wrappers from the names, and set aside what is not a tensor."""
     weights = {name: value for name, value in state.items() if _is_weight(name, value)}
     others = {
         str(name): f'no tensor but {type(value).__name__}' for name, value in state.items() if name not in weights
@@ -91,21 +92,21 @@ def _plain_names(names: list[str]) -> list[str]:
 
 
 def same(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors hold the same."""
+    """Whether two tensors agree in dtype, shape, layout and values."""
     return (first.dtype, first.shape, first.layout) == (second.dtype, second.shape, second.layout) and torch.equal(
         first, second
     )
 
 
 def choose(places: Collection[str], swapped_names: Collection[str] = SWAPPED) -> tuple[str, str] | None:
-    """Choose between weights and their running average, which is what their authors evaluate.
+    """Choose the running average among weights of one network, since their authors evaluate the average.
 
     Args:
         places: keys or prefixes of a file that all hold the same network.
-        swapped_names: those beside which the plain key holds the average.
+        swapped_names: keys beside which the plain key holds the average.
 
     Returns:
-        the place and why; None where no convention decides.
+        the place and why; None if no convention decides.
     """
     swapped = [place for place in places if place in swapped_names]
     if swapped:

@@ -1,4 +1,4 @@
-"""What a file tells of its model beyond shapes: heads, activation, epsilon; by its config, arguments or neighbours."""
+"""Find out heads, activation and epsilon, which shapes do not tell, from a file's config, arguments or neighbours."""
 
 import argparse
 import importlib
@@ -18,7 +18,7 @@ from backbones.checkpoint.hub import find_cached
 from backbones.vit.layers import LAYER_NORM_EPS
 from backbones.vit.variants import variant_sizes
 
-# PlainViT's activation. In transformers' configs the other names are approximations of it or other functions.
+# PlainViT's activation. Other names in transformers' configs mean approximations of it or other functions.
 GELU = 'gelu'
 MOCO_ARCHITECTURES = ('vit_small', 'vit_conv_small')
 MOCO_SMALL_HEADS = 12
@@ -26,13 +26,13 @@ MOCO_SMALL_HEADS = 12
 
 @dataclass(frozen=True)
 class Told:
-    """What is known beyond the tensors; None where nothing tells.
+    """What is known beyond the tensors; None stands for unknown.
 
     Attributes:
-        heads: attention heads.
-        activation: ``'gelu'`` for the exact one, or another name.
-        eps: of the norms.
-        by: who tells it.
+        heads: number of attention heads.
+        activation: ``'gelu'`` for exact GELU, or another name.
+        eps: epsilon of the norms.
+        by: source of this knowledge.
         options: arguments of our own `PlainViT` in the run's config.
     """
 
@@ -47,7 +47,7 @@ NOTHING_TOLD = Told()
 
 
 def told_by(content: dict[str, Any], source: str, format_name: str, tensors: dict[str, Tensor]) -> Told:
-    """Ask all that may tell, the surest first.
+    """Ask all sources of knowledge, the most reliable first.
 
     Args:
         content: top-level dict of the file.
@@ -67,13 +67,13 @@ def told_by(content: dict[str, Any], source: str, format_name: str, tensors: dic
 
 
 def depth_of(tensors: dict[str, Tensor]) -> int:
-    """Blocks of an encoder."""
+    """Number of blocks of an encoder."""
     found = (re.match(r'blocks\.(\d+)\.', name) for name in tensors)
     return 1 + max(int(match.group(1)) for match in found if match)
 
 
 def _by_config(content: dict[str, Any]) -> Told:
-    """The config of an own run."""
+    """Read the config of one of our own runs."""
     meta = content.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
     try:
@@ -83,24 +83,24 @@ def _by_config(content: dict[str, Any]) -> Told:
             return NOTHING_TOLD
         options = {name: value for name, value in vit.items() if name != 'type'}
         heads = variant_sizes(options.get('variant', 'base'))[2]
-    # A config that is no values, or of another version of ours: the tensors have to do.
+    # The config is not made of values alone, or is from another version of ours: rely on the tensors.
     except (ValueError, AttributeError, TypeError):
         return NOTHING_TOLD
     return Told(heads, GELU, LAYER_NORM_EPS, 'the config in it', options)
 
 
 def _by_moco(content: dict[str, Any], format_name: str, width: int) -> Told:
-    """MoCo v3's ViT-S, which has 12 heads where DeiT's, DINO's and MAE's have 6."""
+    """Recognise MoCo v3's ViT-S, which has 12 heads; those of DeiT, DINO and MAE have 6."""
     if width == 384 and (format_name == 'MoCo v3' or content.get('arch') in MOCO_ARCHITECTURES):
         return Told(MOCO_SMALL_HEADS, GELU, LAYER_NORM_EPS, "MoCo v3's ViT-S")
     return NOTHING_TOLD
 
 
 def config_beside(source: str) -> dict[str, Any]:
-    """The ``config.json`` beside a file, as Hugging Face's repositories have it; empty where there is none."""
+    """Read the ``config.json`` beside a file, as in Hugging Face repositories; empty if there is none."""
     try:
         config = json.loads((find_cached(source) or Path(source)).with_name('config.json').read_text())
-    # None there, or no JSON; a source that is the name of no file.
+    # There is no such file, it is not JSON, or the source is not a file name.
     except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
@@ -119,23 +119,23 @@ def _by_transformers(config: dict[str, Any], width: int) -> Told:
 
 
 def _architectures(content: dict[str, Any], source: str, beside: dict[str, Any]) -> list[str]:
-    """Names of architectures that timm knows: of a hub name, of the file's arguments, of its neighbour."""
+    """Architecture names known to timm, from a hub name, the file's arguments or the config beside it."""
     args = content.get('args')
     told = vars(args) if isinstance(args, argparse.Namespace) else args if isinstance(args, dict) else {}
     hub = re.fullmatch(r'(?:hf(?:-hub)?:)?timm/([^@:]+).*', source)
     found = [hub and hub.group(1), content.get('arch'), told.get('model'), told.get('arch'), beside.get('architecture')]
-    # What follows a dot names the weights.
+    # The part after a dot names the weights.
     names = [name.split('.')[0] for name in found if isinstance(name, str)]
     return [name for name in names if _timm().is_model(name)]
 
 
 def _timm() -> Any:
-    # It takes seconds to import, and only files that name a model ask it.
+    # timm takes seconds to import, and only files that name a model need it.
     return importlib.import_module('timm')
 
 
 def _by_timm(name: str, width: int, depth: int) -> Told:
-    """A model that timm knows by name, built without memory."""
+    """Build a model that timm knows by name, without memory, and read it."""
     with torch.device('meta'):
         model = _timm().create_model(name, pretrained=False)
     blocks = getattr(model, 'blocks', None)
@@ -149,7 +149,7 @@ def _by_timm(name: str, width: int, depth: int) -> Told:
 
 
 def _by_tables(tensors: dict[str, Tensor], width: int) -> Told:
-    """Tables of relative positions: BEiT's has a column per head, the decomposed ones the width of a head."""
+    """Use relative-position tables: BEiT's have a column per head, decomposed ones are as wide as a head."""
     for name, tensor in tensors.items():
         if tensor.ndim == 2 and tensor.shape[1]:
             if name.endswith('relative_position_bias_table'):

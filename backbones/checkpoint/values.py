@@ -1,18 +1,18 @@
-"""Values that no network can compute with, whatever the shapes say."""
+"""Find values that no network can compute with, even if the shapes fit."""
 
 import torch
 from torch import Tensor
 
-# What weights are stored in; other types (integers, float8) are numbers of a quantised model without their scales.
+# Types that weights are stored in; other types (integers, float8) hold quantised numbers without their scales.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def why_unusable(tensor: Tensor, dtype: torch.dtype) -> str | None:
-    """Say what is wrong with a parameter's value in a file; None where nothing is.
+    """Say what is wrong with a parameter's value in a file; None if it is fine.
 
     Args:
         tensor: the value in the file.
-        dtype: of the model's parameter.
+        dtype: type of the model's parameter.
     """
     if tensor.is_meta:
         return 'has no values (saved from the meta device)'

@@ -1,4 +1,4 @@
-"""Which blocks of a file attend in windows: told by the lengths of their relative-position tables.
+"""Find out which blocks of a file attend in windows, from the lengths of their relative-position tables.
 
 Letters: S rows 2 M - 1 of a decomposed table of M places.
 """
@@ -15,7 +15,7 @@ WINDOW, GLOBAL = 'windows', 'the whole image'
 
 
 def reaches(tensors: dict[str, Tensor]) -> dict[int, Grid]:
-    """Places (H, W) behind the tables of each block that has tables of its own, of square windows or an image."""
+    """Grid (H, W), of a square window or the image, that the tables of each block cover, if it has its own tables."""
     found: dict[int, Grid] = {}
     for name, table in tensors.items():
         block = re.match(r'blocks\.(\d+)\.attn\.', name)
@@ -35,17 +35,17 @@ def reaches(tensors: dict[str, Tensor]) -> dict[int, Grid]:
 def block_kinds(tensors: dict[str, Tensor], depth: int, pos_grid: Grid | None) -> dict[int, str]:
     """Tell windows from global attention.
 
-    Tables of two lengths are those of windows and those of the image, which is larger; where only some blocks have
-    decomposed tables, these attend globally (arXiv 2311.05613). Tables of one length are of windows where they are
-    shorter than the positions' grid, or BEiT's without a class token; else they tell nothing.
+    If tables have two lengths, the short ones belong to windows and the long ones to the image. If only some blocks
+    have decomposed tables, these blocks attend globally (arXiv 2311.05613). Tables of a single length belong to windows
+    if they are shorter than the positions' grid, or are BEiT's and there is no class token; else they tell nothing.
 
     Args:
         tensors: an encoder's tensors under MAE's names.
-        depth: blocks of the encoder.
-        pos_grid: (H, W) of the positions, where they tell it.
+        depth: number of blocks of the encoder.
+        pos_grid: (H, W) of the positions, if known.
 
     Returns:
-        block -> `WINDOW` or `GLOBAL`, of those blocks for which it is known.
+        block -> `WINDOW` or `GLOBAL`, for the blocks where it is known.
     """
     found = reaches(tensors)
     lengths = sorted(set(found.values()))

@@ -1,4 +1,4 @@
-"""Looking into a checkpoint without a model at hand, and writing its encoder in the layout of each project."""
+"""Inspect a checkpoint without a model at hand, and write its encoder in the layout of each project."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from backbones.checkpoint.recognise import EncoderFile, recognise
 from backbones.checkpoint.report import Report
 from backbones.vit import PlainViT
 
-# Target of a conversion -> suffixes of its files.
+# Target of a conversion -> suffixes allowed for its files.
 TARGETS = {
     'mae': ('.pth', '.pt'),
     'timm': ('.pth', '.pt', '.safetensors'),
@@ -29,7 +29,7 @@ TARGETS = {
     'mmpretrain': ('.pth', '.pt'),
     'safetensors': ('.safetensors',),
 }
-# What transformers' ViT has, and its VitDet.
+# Names of parameters that transformers' ViT and VitDet have.
 _BLOCK_NAMES = r'pos_embed|patch_embed\.proj\.\w+|blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.\w+'
 VIT_NAMES = re.compile(rf'{_BLOCK_NAMES}|cls_token|norm\.\w+')
 VITDET_NAMES = re.compile(rf'{_BLOCK_NAMES}|blocks\.\d+\.attn\.rel_pos_[hw]')
@@ -40,9 +40,9 @@ class Inspection:
     """What a checkpoint holds.
 
     Attributes:
-        sizes: of the encoder.
-        report: of loading it in a PlainViT of these sizes.
-        tensors: as that PlainViT holds them.
+        sizes: sizes of the encoder.
+        report: report of loading it into a PlainViT of these sizes.
+        tensors: the tensors as that PlainViT holds them.
         notes: lines on input size, target, head and how to load it.
     """
 
@@ -62,7 +62,7 @@ def inspect_checkpoint(path: str | Path, key: str | None = None, prefix: str | N
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read or is of no known format.
+        ValueError: the file cannot be read or has no known format.
     """
     content = read_checkpoint(path)
     file = recognise(content, str(path), key, prefix)
@@ -73,13 +73,13 @@ def inspect_checkpoint(path: str | Path, key: str | None = None, prefix: str | N
 
 
 def lay_out(tensors: dict[str, Tensor], target: str) -> dict[str, Any]:
-    """Arrange an encoder as the files of a target are.
+    """Arrange an encoder in the layout of a target's files.
 
     Args:
-        tensors: under MAE's names.
-        target: ``'mae'``: ``{'model': ...}``; ``'timm'`` and ``'safetensors'``: flat; all under MAE's names,
-            those of BEiT and of timm's layer scale where the encoder has such parts; ``'transformers'``:
-            flat, the names of version 5's ViTModel and ViTMAEModel (VitDetBackbone without class token);
+        tensors: tensors under MAE's names.
+        target: ``'mae'``: ``{'model': ...}``; ``'timm'`` and ``'safetensors'``: flat. All three use MAE's names, with
+            those of BEiT and of timm's layer scale if the encoder has such parts. ``'transformers'``: flat, with the
+            names of version 5's ViTModel and ViTMAEModel (VitDetBackbone if there is no class token);
             ``'mmpretrain'``: ``{'state_dict': ...}`` with ``backbone.``.
 
     Raises:
@@ -104,16 +104,16 @@ def lay_out(tensors: dict[str, Tensor], target: str) -> dict[str, Any]:
 
 
 def write_encoder(tensors: dict[str, Tensor], path: str | Path, target: str | None = None) -> None:
-    """Write an encoder to a file, which appears whole or not at all.
+    """Write an encoder to a file, which appears complete or not at all.
 
     Args:
-        tensors: under MAE's names.
+        tensors: tensors under MAE's names.
         path: the file.
-        target: see `lay_out`; None: ``'safetensors'`` where ``path`` ends so, else ``'mae'``.
+        target: see `lay_out`; None means ``'safetensors'`` if ``path`` has that suffix, else ``'mae'``.
 
     Raises:
-        FileNotFoundError: there is no folder for it.
-        ValueError: the name ends in no suffix of the target, or see `lay_out`.
+        FileNotFoundError: the file's folder does not exist.
+        ValueError: the file's suffix does not fit the target, or see `lay_out`.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -125,7 +125,7 @@ def write_encoder(tensors: dict[str, Tensor], path: str | Path, target: str | No
     scratch = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
         if path.suffix == '.safetensors':
-            # The format's tag is what transformers asks for.
+            # transformers requires this format tag.
             save_file(content, scratch, metadata={'format': 'pt'})
         else:
             torch.save(content, scratch)
@@ -135,7 +135,7 @@ def write_encoder(tensors: dict[str, Tensor], path: str | Path, target: str | No
 
 
 def _own_storage(content: dict[str, Any]) -> dict[str, Any]:
-    """Copy tensors that are a part of a larger storage: they would drag the rest along."""
+    """Copy tensors that are part of a larger storage, since saving them would save all of it."""
     return {
         name: _own_storage(value)
         if isinstance(value, dict)
@@ -151,12 +151,12 @@ def _is_whole(tensor: Tensor) -> bool:
 
 
 def _bare_model(file: EncoderFile) -> PlainViT:
-    """PlainViT of a file, on the meta device; what the file does not tell changes no shape."""
+    """Build a file's PlainViT on the meta device; options that the file does not tell change no shape."""
     options = model_options(file)
     known, rows = dict(options.known), file.tensors['pos_embed'].shape[1] if 'pos_embed' in file.tensors else 2
     if 'num_heads' in options.untold:
         known['variant'] = {**known['variant'], 'num_heads': 1}
-    # Positions of an unknown grid count as one row of patches.
+    # Treat positions of an unknown grid as one row of patches.
     patch = known['patch_size']
     fill: dict[str, Any] = {'window_size': 1, 'img_size': (patch, (rows - prefix_rows(rows, None)) * patch)}
     with torch.device('meta'):

@@ -1,1 +1,1 @@
-"""What every command needs before it needs anything else: parsers, how an error ends, where configs are."""
+"""What every command needs first: parsers, how to report an error, where to find configs."""

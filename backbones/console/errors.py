@@ -1,6 +1,6 @@
-"""How a command ends when something is wrong: one line and exit code 2; the traceback goes to the log.
+"""End a command that fails with one line and exit code 2; the traceback goes to the log.
 
-Nothing heavy is imported here: commands that only start others, or only show their help, come at once.
+This module imports nothing heavy, so that commands that only start others or show their help start at once.
 """
 
 import argparse
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NoReturn
 
 LONGEST = 900  # characters of a message
-STOPPED = 130  # exit code of a command that Ctrl-C ends, as shells have it
+STOPPED = 130  # exit code after Ctrl-C, as in shells
 COLOURS = re.compile(r'\x1b\[[\d;]*m')
 # Errors whose text means little without their name.
 BARE = (KeyError, TypeError, AttributeError, IndexError, AssertionError, ZeroDivisionError, RecursionError, NameError)
-# What others write around the one sentence that tells the reason.
+# Text that other packages put around the one sentence with the reason.
 PADDING = (
     (re.compile(r'Please check whether the value of .*', re.S), ''),
     (re.compile(r', the current sys\.path is:.*', re.S), ''),
@@ -30,14 +30,14 @@ PADDING = (
 
 
 class UsageError(ValueError):
-    """A mistake of the user's: shown as one line, without a traceback."""
+    """A mistake of the user, shown as one line without a traceback."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Command line of a tool: its mistakes take one line too, and ``--debug`` shows tracebacks.
+    """Command line of a tool that reports mistakes in one line and has ``--debug`` to show tracebacks.
 
     Args:
-        description: what the tool does, shown as it is written.
+        description: what the tool does, shown without reformatting.
     """
 
     def __init__(self, description: str | None = None, **kwargs: object) -> None:
@@ -53,28 +53,28 @@ class Parser(argparse.ArgumentParser):
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """A question after the one of the known words that is meant, or nothing; dashes do not matter."""
+    """Ask 'did you mean' the closest known word, or return ''; dashes and underscores do not count."""
     plain = {re.sub('[-_]', '', each): each for each in known}
     close = difflib.get_close_matches(re.sub('[-_]', '', word), plain, n=1)
     return f'; did you mean {plain[close[0]]}?' if close else ''
 
 
 def seed(text: str) -> int:
-    """A number that every generator takes, from the command line."""
+    """Read a seed that every random generator accepts from the command line."""
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f'{text} is no whole number from 0 to 2**32 - 1')
     return int(text)
 
 
 def above_zero(text: str) -> int:
-    """A whole number above zero, from the command line."""
+    """Read a whole number above zero from the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is no whole number above zero')
     return int(text)
 
 
 def command(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
-    """Make ``main(arguments)`` return an exit code, with any error told in one line."""
+    """Make ``main(arguments)`` return an exit code and report any error in one line."""
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
@@ -84,11 +84,11 @@ def command(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[
 
 
 def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> int:
-    """Run a command; say in one line what went wrong.
+    """Run a command and report any error in one line.
 
     Args:
         command: may return an exit code of its own.
-        arguments: of the command line, to look for ``--debug``.
+        arguments: the command line, to look for ``--debug``.
     """
     try:
         code = command() or 0
@@ -105,12 +105,12 @@ def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> in
 
 
 def leave_group() -> None:
-    """Leave the process group, if there is one, once every process is done: the end of a command that succeeded.
+    """Leave the process group, if there is one, after a successful command, once every process is done.
 
-    A gloo thread that lets go of its last tensor while Python shuts down aborts the process (PyTorch issue 190489).
-    Its threads end with the group, once nothing holds that. Not for commands that failed: this waits for the others.
+    If a gloo thread releases its last tensor while Python shuts down, the process aborts (PyTorch issue 190489). The
+    threads end with the group, once nothing refers to it. A failed command must not call this: it waits for the others.
     """
-    # Only a command that has loaded it can have made a group.
+    # Only a command that has loaded torch.distributed can have made a group.
     distributed = sys.modules.get('torch.distributed')
     if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
         return
@@ -120,9 +120,9 @@ def leave_group() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, without line breaks, tracebacks of workers and advice for programmers."""
+    """Reduce an error's text to one line, without tracebacks of workers and advice for programmers."""
     text = COLOURS.sub('', _text(error))
-    # A worker's error comes as its whole traceback; the reason is what follows the last frame.
+    # A worker's error contains its whole traceback; the reason follows the last frame.
     if 'Traceback (most recent call last)' in text:
         lines = text.rstrip().splitlines()
         last_frame = max(index for index, line in enumerate(lines) if line.startswith((' ', 'Traceback')))
@@ -140,18 +140,18 @@ def _text(error: BaseException) -> str:
         return f'{error.filename}: {error.strerror}'
     if isinstance(error, UnicodeDecodeError):
         return f'it is no text in UTF-8: {error}'
-    # KeyError shows its argument with quotes, which is right for a key and wrong for a sentence.
+    # KeyError quotes its argument, which is right for a key and wrong for a sentence.
     sentence = isinstance(error, KeyError) and error.args and ' ' in str(error.args[0])
     return str(error.args[0]) if sentence else str(error)
 
 
 def _where_traced(error: Exception) -> str:
-    """Where to find the traceback, if there is more to it than the message."""
+    """Say where to find the traceback, if it tells more than the message."""
     if isinstance(error, UsageError) and error.__cause__ is None:
         return ''
     log = _log_file()
     if log is None:
-        told = isinstance(error, ValueError | OSError)  # by a check of ours, which says all
+        told = isinstance(error, ValueError | OSError)  # raised by a check of ours, whose message is enough
         return '' if told else ' (--debug shows the traceback)'
     with log.open('a', encoding='utf-8') as file:
         file.write(''.join(traceback.format_exception(error)))
@@ -159,7 +159,7 @@ def _where_traced(error: Exception) -> str:
 
 
 def _log_file() -> Path | None:
-    """The log of the run that was under way."""
+    """Log file of the run that was in progress."""
     if 'mmengine.logging' not in sys.modules:
         return None
     from mmengine.logging import MMLogger

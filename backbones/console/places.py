@@ -1,4 +1,4 @@
-"""Where the configs that come with the project are, in a checkout and in an installed package."""
+"""Find the configs that come with the project, in a checkout or in an installed package."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOMS = ('det_configs', 'seg_configs', 'pretrain/configs')
 
 
 def config_files() -> dict[str, Path]:
-    """Every config by its name, the file's without its suffix."""
+    """Every config by its name, which is the file's name without suffix."""
     return dict(_named())
 
 
@@ -22,10 +22,10 @@ def _named() -> Iterator[tuple[str, Path]]:
 
 
 def find_config(name: str | Path) -> Path:
-    """File of a config: a path, from here or from where the project is, or the name of one that comes with it.
+    """Find a config's file by path (relative to here or to the project) or by the name of one of the project's.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: no such file or name exists.
     """
     path = Path(name)
     if path.exists():
@@ -33,7 +33,7 @@ def find_config(name: str | Path) -> Path:
     own = config_files()
     if str(name) in own:
         return own[str(name)]
-    # det_configs/NAME.py, as the documents write it, from any folder
+    # det_configs/NAME.py, as the documents write it, works from any folder.
     if not path.is_absolute() and path.parent.as_posix() in ROOMS and (HOME / path).is_file():
         return HOME / path
     meant = near(path.stem, own) or '; `dense-mae configs` lists those known by name'

@@ -1,4 +1,4 @@
-"""Directory layout of classified images: one folder per class, as ImageNet's."""
+"""Directory layout of classified images: one folder per class, as in ImageNet."""
 
 import os
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from backbones.data.images.listing import IMAGE_SUFFIXES, is_image
 
 @dataclass(frozen=True)
 class FolderPart:
-    """One part of a data set with a folder per class; ``classes`` are sorted, label n is ``classes[n]``."""
+    """One part of a data set with a folder per class; ``classes`` are sorted, and label n is ``classes[n]``."""
 
     images: Path
     classes: tuple[str, ...]
@@ -22,7 +22,7 @@ class FolderPart:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """Folders of the parts ('train', 'val') below ``root`` that hold folders themselves."""
+    """Folders of the parts ('train', 'val') below ``root``, if they contain folders themselves."""
     found = {}
     for part, names in COCO_SPLITS.items():
         folders = [root / name for name in names if (root / name).is_dir()]
@@ -33,10 +33,10 @@ def part_folders(root: Path) -> dict[str, Path]:
 
 
 def find_folders(root: Path) -> dict[str, FolderPart]:
-    """Find the parts ('train', 'val') of a data set with a folder per class; empty where ``root`` has no such layout.
+    """Find the parts ('train', 'val') of a data set with a folder per class; empty if ``root`` has no such layout.
 
     Raises:
-        ValueError: see `class_folders`; also where images lie in the folder of a part without folders of classes.
+        ValueError: see `class_folders`; or a part's folder holds images but no class folders.
     """
     for names in COCO_SPLITS.values():
         for folder in (root / name for name in names):
@@ -46,10 +46,10 @@ def find_folders(root: Path) -> dict[str, FolderPart]:
 
 
 def class_folders(folder: str | os.PathLike[str]) -> tuple[str, ...]:
-    """List the classes of a folder that holds one folder per class, sorted by name; hidden ones do not count.
+    """List the classes of a folder with one folder per class, sorted by name, without hidden ones.
 
     Raises:
-        ValueError: there is no such folder, it has no folders of classes or a single one, or one is without images.
+        ValueError: the folder does not exist, it has fewer than two class folders, or one of them has no images.
     """
     place = Path(folder)
     if not place.is_dir():

@@ -1,4 +1,4 @@
-"""Directory layouts of labelled images that are known, as people are told of them."""
+"""Known directory layouts of labelled images, described for people."""
 
 from backbones.data.coco.layout import COCO_LAYOUTS
 
@@ -12,5 +12,5 @@ FOLDER_LAYOUTS = """\
 
 
 def known_layouts(kind: str) -> str:
-    """The layouts of a kind ('coco', 'ade' or 'folders'), for people."""
+    """Describe the layouts of a kind ('coco', 'ade' or 'folders') for people."""
     return 'Known layouts:\n' + {'coco': COCO_LAYOUTS, 'ade': ADE_LAYOUTS, 'folders': FOLDER_LAYOUTS}[kind]

@@ -1,4 +1,4 @@
-"""Which directories of a data set hold images to train on, told by their names, in whatever layout."""
+"""Find the directories of a data set that hold training images, by their names, in any layout."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from backbones.data.images.listing import is_image
 TRAIN = {'train', 'training', 'trainval', 'tr'}
 HELD_OUT = {'val', 'valid', 'validation', 'test', 'testing', 'eval', 'evaluation', 'dev', 'holdout', 'ts'}
 IMAGES = {'images', 'image', 'imgs', 'img', 'imgdir', 'jpegimages', 'leftimgbit', 'rgb'}
-# Beside images these hold labels; masks are images too, but none to train on.
+# Beside image directories, these hold labels; masks are image files too, but not for training on.
 LABELS = {'annotations', 'annotation', 'anndir', 'masks', 'mask', 'labels', 'label', 'gt', 'gtfine', 'groundtruth'} | {
     'segmentationclass',
     'segmentationobject',
@@ -17,11 +17,11 @@ LABELS = {'annotations', 'annotation', 'anndir', 'masks', 'mask', 'labels', 'lab
 
 
 def training_folders(names: list[str]) -> list[str]:
-    """Choose of the directories in a directory those to train on.
+    """Choose the directories to train on among those in one directory.
 
-    Where training directories lie beside validation or test directories, the training ones alone; where images lie
-    beside masks, the images alone; else all but those for validation and test. Names may hold more: ``train2017``,
-    ``images_val``, ``testA``. Directories such as ``bullet train`` and ``test tube`` are no parts of one set.
+    If training directories lie beside validation or test directories, choose only the training ones; if images lie
+    beside masks, only the images; else all but those for validation and test. Names may have additions: ``train2017``,
+    ``images_val``, ``testA``. Directories such as ``bullet train`` and ``test tube`` are not parts of one set.
     """
     train = {name: rest for name in names if (rest := _without(name, TRAIN)) is not None}
     held_out = [rest for name in names if name not in train and (rest := _without(name, HELD_OUT)) is not None]
@@ -32,18 +32,17 @@ def training_folders(names: list[str]) -> list[str]:
     labels = [name for name in names if ''.join(_words(name)) in LABELS]
     if images and labels:
         return images
-    # Beside images of any other name, such as unlabeled2017, those for test stay out too.
+    # Test directories also stay out beside images with another name, such as unlabeled2017.
     plain = {''.join(_words(name)) for name in names if _without(name, HELD_OUT) is None}
     others = [name for name in names if (rest := _without(name, HELD_OUT)) is None or (rest and rest not in plain)]
     return others if plain - LABELS else list(names)
 
 
 def training_root(root: Path) -> Path:
-    """Directory below ``root`` that holds all images to train on, ``root`` itself where they lie in several.
+    """Directory below ``root`` that holds all training images, or ``root`` itself if several do.
 
     Raises:
-        ValueError: there is no such directory, or it holds images for validation and test only, which must stay
-            unseen until then.
+        ValueError: ``root`` does not exist, or holds only images for validation and test, which training must not see.
     """
     if not root.is_dir():
         raise ValueError(f'{root}: there is no such directory')
@@ -74,12 +73,12 @@ def _holds_image(place: Path) -> bool:
 
 
 def _without(name: str, parts: set[str]) -> str | None:
-    """The words of a name without those of a part; None where it names no such part."""
+    """Words of a name without those of a part; None if it names no such part."""
     words = _words(name)
     rest = [word for word in words if word not in parts]
     return ''.join(rest) if len(rest) < len(words) else None
 
 
 def _words(name: str) -> list[str]:
-    """Words of a name in lower case: of ``testA``, ``images_val`` and ``train2017`` without the number."""
+    """Words of a name in lower case; splits ``testA`` and ``images_val``, and drops the number of ``train2017``."""
     return [word.lower() for word in re.findall(r'[A-Z]?[a-z]+|[A-Z]+(?![a-z])', name)]

@@ -1,4 +1,4 @@
-"""mmengine's runtime: precision, processes, loops, logs, and what the command lines share."""
+"""mmengine's runtime: precision, processes, loops, logs, and code shared by the command lines."""
 
-# First of all: with it everything is registered, and no module of this room is half made while that happens.
+# Comes first: importing mmengine registers everything, which must not happen while a module here is half imported.
 import mmengine  # noqa: F401

@@ -1,7 +1,7 @@
 """Training and evaluation under bfloat16 autocast, on CPU or GPU; predictions are decoded and scored in float32.
 
-A bfloat16 has 8 bits: near 500 pixels its steps are 2 wide (boxes, and sides of the image to which they are cut), and
-scores of thousands of detections fall on a few hundred values.
+A bfloat16 has 8 bits. Near 500 pixels its steps are 2 wide, for boxes and for the image sides they are cut to, and
+scores of thousands of detections share a few hundred values.
 """
 
 import functools
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 from backbones.openmmlab.repairs.mmengine.precision import full_precision
 from backbones.openmmlab.repairs.mmengine.sharded import whole
 
-# What OpenMMLab's heads call to turn their outputs into predictions.
+# Method that OpenMMLab's heads call to turn their outputs into predictions.
 DECODE = 'predict_by_feat'
 
 
 @OPTIM_WRAPPERS.register_module()
 class BF16OptimWrapper(OptimWrapper):
-    """Train under bfloat16 autocast on CPU or GPU; its range needs no loss scaling.
+    """Train under bfloat16 autocast on CPU or GPU; bfloat16's range needs no loss scaling.
 
     Attributes:
-        defers_norm: leave the norm of clipped gradients in ``grad_norm``, for
+        defers_norm: store the norm of clipped gradients in ``grad_norm``, for
             `backbones.engine.loss_log.DeferredLossLog`, instead of waiting for the device to log it.
-        grad_norm: the last one.
+        grad_norm: the last norm.
     """
 
     defers_norm = False
@@ -48,12 +48,12 @@ class BF16OptimWrapper(OptimWrapper):
             return
         parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
         if parameters:
-            # The log stacks it with other tensors; that of a sharded model is a sum of which each process has a part.
+            # `whole`, since the log stacks the norm with other tensors, and a sharded model's is spread over processes.
             self.grad_norm = whole(self.clip_func(parameters, **self.clip_grad_kwargs))
 
 
 def cast(step: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """Run a model's step under bfloat16 autocast."""
+    """Make a model's step run under bfloat16 autocast."""
 
     @functools.wraps(step)
     def cast_step(*args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ def cast(step: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 
 def exact(decode: Callable[..., Any], device: str) -> Callable[..., Any]:
-    """Hand float32 to a function, and run it without autocast."""
+    """Make a function receive float32 and run without autocast."""
 
     @functools.wraps(decode)
     def exact_decode(*args: Any, **kwargs: Any) -> Any:
@@ -76,7 +76,7 @@ def exact(decode: Callable[..., Any], device: str) -> Callable[..., Any]:
 
 @contextmanager
 def replaced(module: nn.Module, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Put a function in the place of a method of one object for a while."""
+    """Replace a method of one object by a function inside the context."""
     setattr(module, name, function)
     try:
         yield
@@ -86,10 +86,10 @@ def replaced(module: nn.Module, name: str, function: Callable[..., Any]) -> Iter
 
 @contextmanager
 def bf16(model: nn.Module, step: str) -> Iterator[None]:
-    """Predict in bfloat16, but decode in float32; whoever calls the step, metrics and hooks, is not concerned.
+    """Predict in bfloat16 but decode in float32; callers of the step, such as metrics and hooks, are not affected.
 
     Args:
-        model: mmengine's, as the runner has it.
+        model: the runner's mmengine model.
         step: the method that predicts, 'val_step' or 'test_step'.
     """
     device = get_device()

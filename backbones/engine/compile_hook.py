@@ -1,4 +1,4 @@
-"""`torch.compile` for what takes the time in a step."""
+"""`torch.compile` for the slow parts of a step."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -15,13 +15,13 @@ from torch import nn
 class CompileParts(Hook):
     """Compile methods or submodules of the model before training; state-dict keys stay as they are.
 
-    mmengine's own ``compile`` takes the whole ``train_step``, its logging and the optimizer's Python included. A
-    pretraining model is compiled by ``parts=['losses']``, one graph forward and one backward; a detector or segmentor
-    by ``['backbone', 'neck']``, as its heads have shapes that depend on the data.
+    mmengine's own ``compile`` compiles the whole ``train_step``, with its logging and the optimizer's Python. For a
+    pretraining model use ``parts=['losses']``, one graph forward and one backward; for a detector or segmentor
+    ``['backbone', 'neck']``, as shapes in its heads depend on the data.
 
     Args:
         parts: dotted names.
-        dynamic: let sizes vary; False makes the fastest code, anew for each size of image.
+        dynamic: let sizes vary; False makes the fastest code, but compiles again for each image size.
 
     Raises:
         ValueError: the model has no such part.
@@ -40,7 +40,7 @@ class CompileParts(Hook):
 
 
 def compile_part(model: nn.Module, part: str, dynamic: bool) -> None:
-    """Compile a submodule or a method of a model in place; of a list of modules, each.
+    """Compile a submodule or a method of a model in place.
 
     Raises:
         ValueError: the model has no such part.

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 @MODEL_WRAPPERS.register_module()
 class StaticDDP(MMDistributedDataParallel):
-    """DDP that learns the graph once: no search for unused parameters, gradients that live in the buckets.
+    """DDP that learns the graph once: no search for unused parameters, and gradients stored in the buckets.
 
-    What is left out of the first graph must stay left out. A model that decides this in each iteration needs
-    ``find_unused_parameters = True`` in its config, which brings mmengine's own wrapper back.
+    A parameter unused in the first iteration must stay unused. A model that decides this in each iteration needs
+    ``find_unused_parameters = True`` in its config, which brings back mmengine's own wrapper.
 
     Args:
-        module: a mmengine model.
-        kwargs: of `torch.nn.parallel.DistributedDataParallel`; they win over the defaults set here.
+        module: an mmengine model.
+        kwargs: arguments of `torch.nn.parallel.DistributedDataParallel`; they override the defaults set here.
     """
 
     def __init__(self, module: nn.Module, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ class StaticDDP(MMDistributedDataParallel):
         return logged
 
     def no_sync(self) -> AbstractContextManager[None]:
-        """Keep gradients local in here, but for the first iteration: torch learns the graph while it averages them.
+        """Keep gradients local, except in the first iteration, where torch learns the graph while averaging them.
 
         The sum stays exact, as averaging a part early changes nothing.
         """
@@ -43,7 +43,7 @@ class StaticDDP(MMDistributedDataParallel):
 
 
 def any_process(flag: bool) -> bool:
-    """Whether ``flag`` is set in any process; all of them must ask."""
+    """Whether ``flag`` is set in any process; all processes must call this."""
     raised = torch.tensor(float(flag))
     all_reduce(raised, 'max')
     return bool(raised)

@@ -1,7 +1,7 @@
-"""Models spread over all processes: parameters, gradients and optimizer state (FSDP2, arXiv 2304.11277).
+"""Models sharded over all processes: parameters, gradients and optimizer state (FSDP2, arXiv 2304.11277).
 
-A sharded parameter is a `DTensor` under its old name. So optimizer constructors, clipping and the EMA work as in one
-process; `backbones.openmmlab.repairs.mmengine.sharded` makes mmengine write and read the usual checkpoints.
+A sharded parameter is a `DTensor` under its old name. Optimizer constructors, clipping and the EMA therefore work as in
+one process; `backbones.openmmlab.repairs.mmengine.sharded` makes mmengine write and read the usual checkpoints.
 """
 
 import copy
@@ -27,17 +27,17 @@ from backbones.vit.layers import Attention, Mlp
 class ShardedModel(nn.Module):
     """Give each process a part of every parameter, and whole layers only while they compute.
 
-    Attention and MLP of each transformer block are gathered on their own, the rest (norms, embeddings, heads) at the
-    start. Evaluation runs on a whole copy of the model, which exists from `eval` to `train`: processes may then differ
-    in their number of batches. Both calls must be made by all processes.
+    Attention and MLP of each transformer block are gathered separately, the rest (norms, embeddings, heads) at the
+    start. Evaluation runs on a whole copy of the model, which exists from `eval` to `train`, so that processes may have
+    different numbers of batches. All processes must make both calls.
 
     Args:
-        module: a mmengine model with blocks of ours; it is initialised here, before it is taken apart.
-        param_dtype: 'bfloat16' gathers the blocks' weights in it, half the traffic, for training under
+        module: an mmengine model with our blocks; it is initialised here, before it is sharded.
+        param_dtype: 'bfloat16' gathers the blocks' weights in bfloat16, which halves the traffic, for training under
             `BF16OptimWrapper`, which rounds them anyway; gradients are still summed in float32. None gathers float32.
 
     Raises:
-        ValueError: the model has no such blocks, ``param_dtype`` is no type of torch, or this torch cannot shard here.
+        ValueError: the model has no such blocks, ``param_dtype`` is not a torch dtype, or this torch cannot shard here.
     """
 
     def __init__(self, module: BaseModel, param_dtype: str | None = None) -> None:
@@ -48,11 +48,11 @@ class ShardedModel(nn.Module):
         check_torch()
         repair_sharded_runs()
         start_equal(module)
-        # In lists: neither is a part of this module.
+        # In lists, so that torch does not register them as submodules.
         self._hollow = [hollow_copy(module)]
         self._evaluated: list[BaseModel] = []
         shard(module, dtype)
-        # The EMA copies the model, which torch forbids for sharded ones.
+        # The EMA copies the model, which torch forbids for sharded models.
         module.__dict__['__deepcopy__'] = lambda memo: self._fill(lambda value: value.detach().clone())
         self.module = module
 
@@ -61,7 +61,7 @@ class ShardedModel(nn.Module):
         return (self.module if self.training else self._whole())(*args, **kwargs)
 
     def train_step(self, data: dict | tuple | list, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Run one iteration; gradients are exchanged only where the optimizer takes a step after it."""
+        """Run one iteration; gradients are exchanged only if the optimizer takes a step after it."""
         self.module.set_requires_gradient_sync(optim_wrapper.should_sync())
         return self.module.train_step(data, optim_wrapper)
 
@@ -85,7 +85,7 @@ class ShardedModel(nn.Module):
         return self._evaluated[0]
 
     def _fill(self, change: Callable[[Tensor], Tensor]) -> Any:
-        """Copy the model, its parameters and buffers changed on the way."""
+        """Copy the model, applying ``change`` to its parameters and buffers."""
         filled = copy.deepcopy(self._hollow[0])
         done: dict[int, Tensor] = {}
         for source, names in ((self.module.named_parameters, '_parameters'), (self.module.named_buffers, '_buffers')):
@@ -99,17 +99,17 @@ class ShardedModel(nn.Module):
 
 
 def check_torch() -> None:
-    """Refuse what the installed torch cannot do: its first versions with FSDP2 need a GPU.
+    """Refuse CPUs if the installed torch is one of the first with FSDP2, which need a GPU.
 
     Raises:
-        ValueError: names the version.
+        ValueError: the message names the version.
     """
     if get_device() == 'cpu' and not hasattr(torch.cpu.Stream, 'record_event'):
         raise ValueError(f'torch {torch.__version__} shards models on GPUs only: on CPUs take a newer torch, or DDP')
 
 
 def start_equal(module: BaseModel) -> None:
-    """Initialise a model, and give all processes the weights of the first."""
+    """Initialise a model, and give all processes the first one's weights."""
     module.init_weights()
     for value in module.state_dict().values():
         broadcast(value)
@@ -125,7 +125,7 @@ def shard(module: nn.Module, param_dtype: torch.dtype | None) -> None:
     if not branches:
         raise ValueError(f'{type(module).__name__} has no transformer block of PlainViT to shard: train it with DDP')
     mesh = init_device_mesh(get_device(), (get_world_size(),))
-    # Inputs keep their type: autocast decides, and the residual stream stays float32.
+    # Inputs keep their dtype: autocast decides, and the residual stream stays float32.
     policy = MixedPrecisionPolicy(param_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for branch in branches:
         fully_shard(branch, mesh=mesh, mp_policy=policy)
@@ -134,7 +134,7 @@ def shard(module: nn.Module, param_dtype: torch.dtype | None) -> None:
 
 
 def hollow_copy(module: nn.Module) -> Any:
-    """Copy a module without the memory of its parameters and buffers: they are on torch's meta device."""
+    """Copy a module with its parameters and buffers on torch's meta device, which takes no memory."""
     values = (*module.parameters(), *module.buffers())
     return copy.deepcopy(module, {id(value): _like(torch.empty_like(value, device='meta'), value) for value in values})
 
@@ -153,5 +153,5 @@ def _shard_entries(module: nn.Module, state_dict: dict[str, Any], prefix: str, *
 
 
 def _like(value: Tensor, model: Tensor) -> Tensor:
-    """A parameter if ``model`` is one."""
+    """Make a value a parameter if ``model`` is one."""
     return nn.Parameter(value, model.requires_grad) if isinstance(model, nn.Parameter) else value

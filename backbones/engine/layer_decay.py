@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay as mmengine asks for it; the rules are `backbones.layer_decay`'s."""
+"""Layer-wise learning-rate decay for mmengine, by the rules in `backbones.layer_decay`."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ class LayerWiseDecay(DefaultOptimWrapperConstructor):
     """Optimizer-wrapper constructor: ``constructor='LayerWiseDecay', paramwise_cfg=dict(decay_rate=0.75)``.
 
     Parameters with the same learning rate and weight decay share a group, so that fused optimizers stay fast; frozen
-    ones are left out. The groups are logged once. The first group has the full learning rate, which is therefore
-    what logs show. Schedulers keep the ratios only if they multiply: give cosine schedules ``eta_min=0`` or
-    ``eta_min_ratio``, never another ``eta_min``, which mmengine takes as an absolute floor for every group.
+    parameters are left out. The groups are logged once. The first group has the full learning rate, so logs show that.
+    Schedulers keep the ratios only if they multiply: give cosine schedules ``eta_min=0`` or ``eta_min_ratio``, never
+    another ``eta_min``, which mmengine uses as an absolute floor for every group.
 
     Args:
-        optim_wrapper_cfg: mmengine's, with ``lr`` and ``weight_decay`` in ``optimizer``.
+        optim_wrapper_cfg: mmengine's config, with ``lr`` and ``weight_decay`` in ``optimizer``.
         paramwise_cfg: ``decay_rate`` and, optionally, ``preset`` (a key of `PRESETS`, default 'mae').
 
     Raises:
-        ValueError: a key or value in them is missing, unknown or out of range.
+        ValueError: a key or value in these configs is missing, unknown or out of range.
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A hook that says when the loader, not the model, sets the pace of training."""
+"""A hook that warns when the loader, not the model, limits the speed of training."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -9,18 +9,18 @@ from mmengine.runner import Runner
 class WatchLoader(Hook):
     """Warn when training waits for data for more than a share of its time.
 
-    The times are those of mmengine's IterTimerHook. The first iteration of an epoch, in which the workers start, does
-    not count.
+    The times come from mmengine's IterTimerHook. The first iteration of an epoch, in which the workers start, does not
+    count.
 
     Args:
-        interval: iterations between two looks; each looks at the iterations since the last.
+        interval: iterations between two checks; each checks the iterations since the last.
         share: share of the time above which to warn.
 
     Raises:
         ValueError: a value is out of its range.
     """
 
-    # After IterTimerHook, which is NORMAL, has written the times of the iteration.
+    # Runs after IterTimerHook (NORMAL), which writes the times of the iteration.
     priority = 'BELOW_NORMAL'
 
     def __init__(self, interval: int = 200, share: float = 0.1) -> None:
@@ -56,7 +56,7 @@ class WatchLoader(Hook):
         self.count = 0
 
     def _tell(self, runner: Runner) -> None:
-        """Warn about the iterations since the last look, and begin anew; the next first one still counts."""
+        """Warn about the iterations since the last check, and start again; the next iteration counts at once."""
         if self.waited > self.share * self.total:
             runner.logger.warning(
                 f'the loader sets the pace: {self.waited / self.total:.0%} of the time training waits for data '

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from backbones.engine.bf16 import BF16OptimWrapper
 
-# Iterations whose losses wait at most, for a runner that never logs.
+# Most iterations whose losses wait, in case a runner never logs.
 MOST_WAITING = 1000
 
 
 @HOOKS.register_module()
 class DeferredLossLog(RuntimeInfoHook):
-    """mmengine's `RuntimeInfoHook`, with losses that stay on the device until the next line of the log.
+    """mmengine's `RuntimeInfoHook`, except that losses stay on the device until the next line of the log.
 
-    Upstream reads each loss in each iteration, so that the host cannot prepare the next step while the device still
-    computes this one. Here they are read together, whenever `LoggerHook` may write; the values are the same. In a
+    mmengine reads each loss in each iteration, so that the host cannot prepare the next step while the device still
+    computes this one. Here losses are read together, whenever `LoggerHook` may write; the values are the same. In a
     config: ``default_hooks = dict(runtime_info=dict(type='DeferredLossLog'))``.
     """
 
@@ -47,11 +47,11 @@ class DeferredLossLog(RuntimeInfoHook):
             self.read(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Called by the runner: the log is a part of the checkpoint."""
+        """Called by the runner; reads the losses, since the log is part of the checkpoint."""
         self.read(runner)
 
     def read(self, runner: Runner) -> None:
-        """Hand the losses of the last iterations to the log: one wait for the device."""
+        """Pass the losses of the last iterations to the log, waiting once for the device."""
         entries = [entry for losses in self.waiting for entry in losses.items()]
         for (name, _), value in zip(entries, numbers([value for _, value in entries]), strict=True):
             runner.message_hub.update_scalar(name, value)
@@ -59,7 +59,7 @@ class DeferredLossLog(RuntimeInfoHook):
 
 
 def numbers(values: list[Tensor | float]) -> list[float]:
-    """What scalars hold, plain numbers among them, with one wait for each device that they are on."""
+    """Values of scalar tensors and plain numbers, waiting once for each device."""
     found = {index: value for index, value in enumerate(values) if not isinstance(value, Tensor)}
     tensors = {index: value for index, value in enumerate(values) if isinstance(value, Tensor)}
     for device in {tensor.device for tensor in tensors.values()}:

@@ -1,4 +1,4 @@
-"""A hook that copies the next batch to the GPU while the step of the present one runs."""
+"""A hook that copies the next batch to the GPU while the current step runs."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -15,10 +15,10 @@ S = TypeVar('S')
 
 
 def look_ahead(items: Iterable[T], start: Callable[[T], S], finish: Callable[[S], S]) -> Iterator[S]:
-    """Give ``finish(start(item))`` of each item in order.
+    """Yield ``finish(start(item))`` of each item in order.
 
-    An item is finished first, then the next one is started, then the first is given: what ``start`` begins runs
-    beside what the taker does, and what ``finish`` waits for is one item alone.
+    Each item is finished, then the next one is started, then the finished one is yielded. So the work that ``start``
+    begins runs beside the consumer's, and ``finish`` waits for one item only.
     """
     waiting: list[S] = []
     for item in items:
@@ -29,7 +29,7 @@ def look_ahead(items: Iterable[T], start: Callable[[T], S], finish: Callable[[S]
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """All tensors in nested dicts, lists and tuples, and in mmengine's data elements."""
+    """Yield all tensors in nested dicts, lists and tuples, and in mmengine's data elements."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, dict):
@@ -42,10 +42,10 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
 
 
 class AheadLoader:
-    """A loader whose batches are on a GPU when they are taken; in all else the loader it wraps.
+    """A loader that yields batches already on a GPU; otherwise it acts as the loader that it wraps.
 
     Args:
-        loader: gives batches in pinned memory (``pin_memory=True``): other copies make the step wait.
+        loader: yields batches in pinned memory (``pin_memory=True``); copies from other memory make the step wait.
         move: copies a batch to the device without waiting for it.
         device: the GPU.
     """
@@ -72,7 +72,7 @@ class AheadLoader:
             steps = torch.cuda.current_stream(self.device)
             steps.wait_stream(copies)
             for tensor in tensors_of(batch):
-                # Its memory belongs to the stream of copies: keep it until the step, too, is done with it.
+                # The memory belongs to the copying stream: keep it until the step is done with it too.
                 tensor.record_stream(steps)
             return batch
 
@@ -81,11 +81,11 @@ class AheadLoader:
 
 @HOOKS.register_module()
 class PrefetchToDevice(Hook):
-    """Copy the next batch on a stream of its own while a step runs.
+    """Copy the next batch on a separate stream while a step runs.
 
-    It does nothing on a CPU, nor where training counts iterations, as mmengine then takes batches from a loader of its
-    own; it says so. The order of the batches and their values stay. Without workers (``num_workers=0``) a batch is read
-    one step earlier, so that random draws of the main process come in another order.
+    It does nothing, and says so, on a CPU and where training counts iterations, since mmengine takes batches from its
+    own loader there. Batches keep their order and values. Without workers (``num_workers=0``) each batch is read one
+    step earlier, which changes the order of random draws in the main process.
     """
 
     def before_train(self, runner: Runner) -> None:

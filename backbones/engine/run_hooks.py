@@ -1,4 +1,4 @@
-"""Hooks for long training runs: exact continuation, and a stop before broken weights are saved."""
+"""Hooks for long training runs: continue exactly after a resume, and stop before broken weights are saved."""
 
 import torch
 from mmengine.dataset import worker_init_fn
@@ -16,17 +16,17 @@ from backbones.engine.randomness import seed_all
 class SeedEachEpoch(Hook):
     """Seed all generators at the start of every epoch from the run's seed, the progress and the rank.
 
-    Crops, and whatever else is drawn between two steps, then do not depend on whether the run was stopped in between,
-    and no two processes draw the same (mmengine gives all of them one seed). What a step of a pretraining model draws
-    needs no hook: see `pretrain.data.randomness`.
+    Crops and other random draws between two steps then do not depend on whether the run was stopped in between, and
+    processes draw different numbers (mmengine gives all of them one seed). Random draws within a step of a pretraining
+    model need no hook: see `pretrain.data.randomness`.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Called by the runner: put mmengine's seeding of data workers aside, which is the same in every epoch.
+        """Called by the runner; removes mmengine's seeding of data workers, which is the same in every epoch.
 
-        PyTorch then seeds them, anew each time they start. Another ``worker_init_fn`` of the config stays.
+        PyTorch then seeds them differently each time they start. Any other ``worker_init_fn`` of the config stays.
         """
         loader = runner.train_dataloader
         if getattr(loader.worker_init_fn, 'func', None) is worker_init_fn:
@@ -40,11 +40,10 @@ class SeedEachEpoch(Hook):
 
 @HOOKS.register_module()
 class StopOnNonFinite(Hook):
-    """Stop when the loss is NaN or infinite, before a checkpoint is written over good ones.
+    """Stop when the loss is NaN or infinite, before a checkpoint replaces good ones.
 
-    The loss is looked at every 50 iterations, at the end of each epoch and when a checkpoint is due, as each look waits
-    for the device. All processes look together, and all stop where one has to: one alone would leave the others waiting
-    for it.
+    Each check waits for the device, so the loss is checked only every 50 iterations, at the end of each epoch and when
+    a checkpoint is due. All processes check together, and all stop if one has to: the others would wait for it forever.
     """
 
     interval = 50
@@ -67,7 +66,7 @@ class StopOnNonFinite(Hook):
         self._check()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Called by the runner, in the first of several processes alone: these have looked before."""
+        """Called by the runner in the first process only; several processes have already checked together."""
         if get_world_size() == 1:
             self._check()
 
@@ -84,7 +83,7 @@ class StopOnNonFinite(Hook):
 
 
 def is_saved(runner: Runner) -> bool:
-    """Whether a `CheckpointHook` that counts iterations may save after this one."""
+    """Whether a `CheckpointHook` that counts iterations may save after this iteration."""
     writers = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and not hook.by_epoch]
     return any(
         hook.every_n_train_iters(runner, hook.interval, hook.save_begin)

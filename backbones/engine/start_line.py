@@ -1,4 +1,4 @@
-"""One line at the start of a training says what it is going to be, and one a little later when it will end."""
+"""Log a line at the start of a training that describes it, and soon after a line with its expected end."""
 
 import datetime
 import time
@@ -15,16 +15,16 @@ from backbones.engine.schedule.parts import accumulation, counts_iterations
 
 @HOOKS.register_module()
 class StartLine(Hook):
-    """Log effective batch, resolved lr, updates, epochs and end of a training, read off the built runner.
+    """Log effective batch, resolved lr, updates, epochs and end of a training, as the built runner has them.
 
-    Warns where the effective batch is not the one that the lr is for. After 20 iterations the pace is known, and a
-    second line gives the time of the end.
+    Warns if the effective batch is not the one that the lr is for. After 20 iterations the speed is known, and a second
+    line tells the time of the end.
     """
 
     iterations = 20
 
     def before_train(self, runner: Runner) -> None:
-        """Called by the runner: optimizer and schedulers are built, a checkpoint is loaded."""
+        """Called by the runner, after optimizer and schedulers are built and a checkpoint is loaded."""
         line, *warnings = describe(runner)
         runner.logger.info(line)
         for warning in warnings:
@@ -49,10 +49,10 @@ class StartLine(Hook):
 
 
 def describe(runner: Runner) -> list[str]:
-    """What a training is going to be, and warnings about it.
+    """Describe a training in one line, followed by warnings about it.
 
     Args:
-        runner: with loop, optimizer and schedulers built.
+        runner: a runner whose loop, optimizer and schedulers are built.
     """
     cfg, loop = runner.cfg, runner.train_loop
     batch, count, repeats = loop.dataloader.batch_size or 1, accumulation(cfg), repeated(cfg)
@@ -74,15 +74,15 @@ def describe(runner: Runner) -> list[str]:
 
 
 def repeated(cfg: Any) -> int:
-    """Crops that are drawn of each decoded image."""
+    """Number of crops drawn from each decoded image."""
     return cfg.train_dataloader.dataset.get('repeats', 1) or 1
 
 
 def count_repeats(cfg: Any) -> list[str]:
-    """Let the scaled lr count the crops of each image, as it counts images, processes and accumulation.
+    """Make the scaled lr count the crops of each image, as it counts images, processes and accumulation.
 
     Returns:
-        a line that says so, if there are several.
+        a line that says so, if there are several crops.
     """
     repeats, scale = repeated(cfg), cfg.get('auto_scale_lr') or {}
     if repeats == 1 or not scale.get('enable') or not scale.get('base_batch_size'):
@@ -99,7 +99,7 @@ def _told_rate(cfg: Any, scale: dict, rate: float) -> str:
         return f'lr {rate:.4g} (the config does not say for which batch)'
     if not scale.get('enable'):
         return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {base} images)'
-    # `count_repeats` has divided it.
+    # Undo the division in `count_repeats`.
     crops = base * repeated(cfg)
     return f'lr {rate:.4g} ({cfg.optim_wrapper.optimizer.lr:.4g} for {crops:g} images, scaled)'
 

@@ -2,10 +2,10 @@
 
 
 def prepare() -> None:
-    """Make mmcv-lite, mmdet and mmseg importable and correct; ``import backbones`` does it. May be called again.
+    """Make mmcv-lite, mmdet and mmseg importable and correct; ``import backbones`` calls it. May be called again.
 
     Raises:
-        ImportError: if torch and torchvision do not belong together.
+        ImportError: torch and torchvision are not built for each other.
     """
     from backbones.openmmlab.pairing import check_pairing
 
@@ -20,7 +20,7 @@ def prepare() -> None:
 
 
 def describe() -> str:
-    """One line on what `prepare` did in this process: where mmcv's operators come from, which repairs acted."""
+    """Say in one line what `prepare` did in this process: where mmcv's operators come from, which repairs acted."""
     from backbones.openmmlab.operators.stand_in import install
     from backbones.openmmlab.repairs.table import applied_repairs
 

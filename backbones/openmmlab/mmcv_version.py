@@ -1,4 +1,4 @@
-"""mmdet 3.3 and mmseg 1.2 refuse mmcv 2.2 while they are imported (mmdet#12312, mmcv#3096), though it works."""
+"""Let mmdet 3.3 and mmseg 1.2 import with mmcv 2.2, which they refuse though it works (mmdet#12312, mmcv#3096)."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from types import ModuleType
 from backbones.import_hooks import on_import
 
 REFUSED = (2, 2)
-# What their checks get to see.
+# The version that their checks see.
 ACCEPTED = '2.1.0'
 PACKAGES = ('mmdet', 'mmseg')
 DISTRIBUTIONS = ('mmcv', 'mmcv-lite')
@@ -23,7 +23,7 @@ def is_refused(mmcv_version: str) -> bool:
 
 @contextmanager
 def _accepted_version(package: ModuleType) -> Iterator[None]:
-    """Let mmcv say that it is a version the package accepts."""
+    """Make mmcv report a version that the package accepts."""
     import mmcv
 
     true_version = mmcv.__version__
@@ -36,13 +36,13 @@ def _accepted_version(package: ModuleType) -> Iterator[None]:
 
 
 def accept_mmcv() -> None:
-    """Let mmdet and mmseg be imported beside any mmcv; `backbones` calls it before either can be."""
+    """Allow mmdet and mmseg to be imported with any mmcv; `backbones` calls this before either is imported."""
     for package in PACKAGES:
         on_import(package, _accepted_version)
 
 
 def present_mmcv() -> str | None:
-    """Version of mmcv, which need not be imported for it; None where there is none."""
+    """Version of mmcv, found without importing it; None if mmcv is not installed."""
     loaded = getattr(sys.modules.get('mmcv'), '__version__', None)
     if loaded is not None:
         return loaded
@@ -55,7 +55,7 @@ def present_mmcv() -> str | None:
 
 
 def repair_version_check() -> bool:
-    """Say that mmdet and mmseg are imported beside an mmcv that they refuse; see `accept_mmcv`."""
+    """Warn if mmdet and mmseg are used with an mmcv that they refuse; see `accept_mmcv`."""
     present = present_mmcv()
     if present is None or not is_refused(present):
         return False

@@ -1,4 +1,4 @@
-"""Our models as OpenMMLab builds them: with ``init_cfg``, under their names in its registry."""
+"""Our models for OpenMMLab: registered under their names, with ``init_cfg``."""
 
 import copy
 import inspect
@@ -18,30 +18,31 @@ from backbones.vit.positions import Positions, grouped
 MODELS.register_module('LN2d', module=pyramid.LayerNorm2d)
 
 
-# A mixin that type checkers may take for a model; it stands before one.
+# Type checkers may treat the mixin as a model, since it always comes before one in the bases.
 Base = BaseModule if TYPE_CHECKING else object
 
 
 class FromConfig(Base):
-    """What mmengine's models have beside their own arguments: ``init_cfg``, carried out by ``init_weights()``.
+    """Mixin that adds mmengine's ``init_cfg`` argument, carried out by ``init_weights()``.
 
-    Stands before a module and mmengine's BaseModule. A model that is used before its ``init_cfg`` was carried out, or
-    weights were loaded, warns: mmengine's Runner does either by itself, and whoever builds a model by hand may forget.
+    It comes before a module and mmengine's BaseModule in the bases. A model warns if it is used before its ``init_cfg``
+    was carried out or weights were loaded: mmengine's Runner does this by itself, but code that builds a model by hand
+    may forget it.
 
     Args:
-        args: of the module.
+        args: arguments of the module.
         init_cfg: mmengine initialisation, usually ``dict(type='PretrainedViT', checkpoint=...)``.
-        kwargs: of the module.
+        kwargs: keyword arguments of the module.
     """
 
-    # Arguments of the module whose own arguments stand beside the others in a config.
+    # Arguments of the module that group several options; a config lists these options flat.
     groups: Mapping[str, type] = {}
     _waits: tuple[int, int] | None = None
 
     def __init_subclass__(cls) -> None:
-        # mmengine, and our own advice on keys that do not exist, ask a class for its arguments.
+        # mmengine, and our own advice on unknown keys, read a class's arguments from its signature.
         if FromConfig not in cls.__bases__:
-            setattr(cls, '__signature__', None)  # noqa: B010  (a subclass speaks for itself)
+            setattr(cls, '__signature__', None)  # noqa: B010  (a subclass has its own signature)
             return
         own = inspect.signature(cls.__mro__[2]).parameters
         plain = [parameter for name, parameter in own.items() if name not in cls.groups]
@@ -89,7 +90,7 @@ def _settle(model: FromConfig, *_: object) -> None:
 
 @MODELS.register_module()
 class PlainViT(FromConfig, vit.PlainViT, BaseModule):
-    """`backbones.vit.PlainViT`, its options and those of `backbones.vit.Positions` side by side, and ``init_cfg``."""
+    """`backbones.vit.PlainViT` with flat options, those of `backbones.vit.Positions` included, and ``init_cfg``."""
 
     groups = {'positions': Positions}
 
@@ -98,11 +99,11 @@ class PlainViT(FromConfig, vit.PlainViT, BaseModule):
 
     @classmethod
     def from_options(cls, **options: Any) -> 'PlainViT':
-        """Build a model; here as by its constructor."""
+        """Build a model, as the constructor of this class does."""
         return cls(**options)
 
     def _check_images(self, images: Tensor) -> None:
-        # Pretraining embeds and encodes, and never calls the model as a whole.
+        # Pretraining calls `embed` and `encode`, never the model itself, so the forward hook does not run.
         if self._waits is not None:
             _warn(self, images)
         super()._check_images(images)
@@ -142,16 +143,16 @@ class PretrainedViT:
         self.options: dict[str, Any] = dict(allow_missing=allow_missing, channels=channels, key=key, prefix=prefix)
 
     def __call__(self, module: nn.Module) -> None:
-        """Load into ``module``.
+        """Load the checkpoint into ``module``.
 
         Raises:
-            ValueError: ``module`` is no PlainViT, or `load_pretrained` refuses the file.
+            ValueError: ``module`` is not a PlainViT, or `load_pretrained` refuses the file.
         """
         if not isinstance(module, vit.PlainViT):
             raise ValueError(
                 f'PretrainedViT fills a PlainViT, not a {type(module).__name__}: put the init_cfg on the backbone'
             )
         load_pretrained(module, self.checkpoint, **self.options)
-        # mmengine keeps this only while it initialises a whole model.
+        # This attribute exists only while mmengine initialises a whole model.
         if hasattr(module, '_params_init_info'):
             update_init_info(module, init_info=f'PretrainedViT: load from {self.checkpoint}')

@@ -1,4 +1,4 @@
-"""torch and torchvision must be built for each other: the operators are torchvision's kernels."""
+"""Check that torch and torchvision are built for each other, since our operators are torchvision's kernels."""
 
 from importlib.metadata import version
 
@@ -6,20 +6,19 @@ import torch
 
 
 def check_pairing() -> None:
-    """Import torchvision and see that its kernels are there.
+    """Import torchvision and check that its kernels are there.
 
     Raises:
-        ImportError: if torchvision was built for another torch, with both versions and the way out.
+        ImportError: torchvision was built for another torch; the message names both versions and a way out.
     """
     try:
         import torchvision  # noqa: F401
-    # torchvision imported beside another torch: `operator torchvision::nms does not exist`, or another CUDA version
+    # With another torch, importing torchvision fails: `operator torchvision::nms does not exist`, or a CUDA mismatch.
     except RuntimeError as error:
         raise ImportError(_advice(str(error))) from error
     if not hasattr(torch.ops.torchvision, 'nms'):
         raise ImportError(_advice('its operators could not be loaded'))
-    # Builds for ROCm see their GPUs through torch.cuda and name no CUDA version: theirs is None in torch, -1 in
-    # torchvision.
+    # ROCm builds reach their GPUs through torch.cuda but have no CUDA version: torch says None, torchvision -1.
     built_for_cuda = torch.cuda.is_available() and torch.version.cuda is not None
     if built_for_cuda and torch.ops.torchvision._cuda_version() < 0:
         raise ImportError(_advice('torch sees a GPU, but torchvision is built for the CPU only'))

@@ -1,4 +1,4 @@
-"""Other names for one module or one function of another package, while everybody else keeps the true ones."""
+"""Change names that one module or function of another package sees, without changing them for anyone else."""
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType
@@ -17,7 +17,7 @@ class View(ModuleType):
 
 
 def with_names(function: Callable[..., Any], **names: Any) -> Callable[..., Any]:
-    """A copy of a function that sees other values of some of its module's global names."""
+    """Copy a function so that it sees other values for some of its module's global names."""
     assert isinstance(function, FunctionType), function
     copy = FunctionType(
         function.__code__,

@@ -1,4 +1,4 @@
-"""The plain ViT and its parts: PyTorch and `timm.layers` alone, never mmengine."""
+"""The plain ViT and its parts; they import only PyTorch and `timm.layers`, never mmengine."""
 
 from backbones.vit.plain_vit import VARIANTS, PlainViT
 from backbones.vit.positions import Positions

@@ -10,20 +10,20 @@ from torch import Tensor
 from backbones.vit.attention_chunked import chunked_attention
 
 WAYS = ('bias', 'fold', 'chunk')
-# Flash kernels take heads this wide at most.
+# Flash kernels accept heads up to this width.
 FLASH_WIDTH = 256
-# Tokens up to which the bias of all pairs is small beside what the fold adds to the heads: windows.
+# Up to this many tokens (windows), the bias of all pairs is small compared with what 'fold' adds to the heads.
 SMALL = 256
 
 
 def choose_way(device_type: str, head_dim: int, grid: tuple[int, int]) -> str:
-    """Pick the way to attend; what ``attention='auto'`` means.
+    """Pick the way to attend for ``attention='auto'``.
 
-    On a CPU 'chunk' trains fastest and with least memory: ``dense-mae benchmark attention`` on one EPYC core gave for
-    ViT-B, forward with backward, 2.8 s against 6.1 'fold' and 4.6 'bias' on 64 x 64 tokens, and 0.27 against 0.28 and
-    0.44 in 25 windows of 14 x 14; forward alone 0.78 against 1.74 and 1.14, but 0.076 against 0.088 and 0.069 in
-    windows, too little to switch for. Elsewhere global blocks fold, so that the flash kernel runs, while windows are
-    too small to gain: this half of the rule is not measured.
+    On a CPU 'chunk' trains fastest and with least memory. ``dense-mae benchmark attention`` on one EPYC core gave for
+    ViT-B, forward with backward: 2.8 s against 6.1 'fold' and 4.6 'bias' on 64 x 64 tokens, and 0.27 against 0.28 and
+    0.44 in 25 windows of 14 x 14. Forward alone took 0.78 against 1.74 and 1.14, and in windows 0.076 against 0.088
+    and 0.069, too small a loss to switch for. On other devices global blocks fold, so that the flash kernel runs;
+    windows are too small to gain from it. This half of the rule is not measured.
     """
     if device_type == 'cpu':
         return 'chunk'
@@ -35,11 +35,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, along: tuple[Tensor, Tenso
     """Attend with the bias ``along_h[..., y of key] + along_w[..., x of key]`` on the logits.
 
     Args:
-        query: (B, N, L, d), before the scale; ``key`` and ``value`` alike.
+        query: (B, N, L, d), not yet scaled; ``key`` and ``value`` have the same shape.
         key: see ``query``.
         value: see ``query``.
         along: (B, N, L, H) and (B, N, L, W), from `backbones.vit.rel_pos.relative_terms`.
-        way: one of `WAYS`; a fold too wide for flash attention takes the bias.
+        way: one of `WAYS`; 'fold' falls back to 'bias' where it is too wide for flash attention.
 
     Returns:
         (B, N, L, d).
@@ -55,13 +55,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, along: tuple[Tensor, Tenso
 
 
 def folded_width(head_dim: int, grid: tuple[int, int]) -> int:
-    """Width of a head that carries its relative positions, a multiple of 8 as flash kernels want."""
+    """Width of a head that carries its relative positions, rounded up to a multiple of 8 for flash kernels."""
     width = head_dim + grid[0] + grid[1]
     return width + -width % 8
 
 
 def _folded(query: Tensor, key: Tensor, value: Tensor, along: tuple[Tensor, Tensor]) -> Tensor:
-    """Put the bias into the product: [s q, q.Rh, q.Rw] times [k, onehot(y), onehot(x)]; no (L, L) tensor exists."""
+    """Fold the bias into the product [s q, q.Rh, q.Rw] . [k, onehot(y), onehot(x)]; makes no (L, L) tensor."""
     height, width = along[0].shape[-1], along[1].shape[-1]
     head_dim = query.shape[-1]
     spare = folded_width(head_dim, (height, width)) - head_dim - height - width
@@ -71,6 +71,6 @@ def _folded(query: Tensor, key: Tensor, value: Tensor, along: tuple[Tensor, Tens
     places = F.pad(torch.cat([rows, columns], dim=1), (0, spare)).expand(*key.shape[:3], -1)
     wide_query = torch.cat([query * head_dim**-0.5, F.pad(torch.cat(along, dim=-1), (0, spare))], dim=-1)
     wide_key = torch.cat([key, places], dim=-1)
-    # Kernels that take narrower values fall back to the slow path.
+    # Values narrower than the keys would send PyTorch to its slow kernel.
     wide_value = F.pad(value, (0, wide_key.shape[-1] - head_dim))
     return F.scaled_dot_product_attention(wide_query, wide_key, wide_value, scale=1.0)[..., :head_dim]

@@ -1,7 +1,7 @@
-"""Attention with decomposed relative positions, some queries at a time: the bias exists for these only.
+"""Attention with decomposed relative positions, a few queries at a time, so that the full bias never exists.
 
-The backward pass makes the attention of each part again from query and key instead of storing it, as flash attention
-does (arXiv 2205.14135). One operator to `torch.compile`, which does not look inside.
+The backward pass recomputes the attention of each part from query and key instead of storing it, as flash attention
+does (arXiv 2205.14135). `torch.compile` sees one operator and does not look inside.
 
 Letters: B batch, N heads, G = B * N, H, W grid, L = H * W tokens, d head width.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-# Logits of one part: 4 MiB of float32, which stay in a core's cache. Four times more is as fast, and takes more memory.
+# Logits of one part: 4 MiB of float32, which fit a core's cache. Four times as many are as fast but take more memory.
 PART = 2**20
 
 
@@ -21,17 +21,17 @@ def chunked_attention(query: Tensor, key: Tensor, value: Tensor, along_h: Tensor
     """Attend with a bias ``along_h + along_w`` on the scaled logits, in parts.
 
     Args:
-        query: (B, N, L, d), before the scale 1 / sqrt(d); ``key`` and ``value`` alike.
+        query: (B, N, L, d), not yet scaled by 1 / sqrt(d); ``key`` and ``value`` have the same shape.
         key: see ``query``.
         value: see ``query``.
         along_h: (B, N, L, H), added to the logits of keys in each row.
         along_w: (B, N, L, W), added to the logits of keys in each column.
 
     Returns:
-        (B, N, L, d), contiguous, in the query's dtype; half precision is computed in float32.
+        (B, N, L, d), contiguous, in the query's dtype; half precision inputs are computed in float32.
     """
     q, k, v, rows, columns = _flat(query, key, value, along_h, along_w)
-    # Of one sample the inputs are views with gaps, and `empty_like` would keep those.
+    # With one sample the inputs are views with gaps, and `empty_like` would copy the gaps.
     out = q.new_empty(q.shape)
     with torch.autocast(query.device.type, enabled=False):
         for group, part in _parts(len(q), q.shape[1]):
@@ -48,7 +48,7 @@ def _(query: Tensor, key: Tensor, value: Tensor, along_h: Tensor, along_w: Tenso
 def chunked_attention_backward(
     gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, along_h: Tensor, along_w: Tensor, out: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `chunked_attention` by its five inputs, from that of its output ``out``."""
+    """Compute the gradients of the five inputs of `chunked_attention` from the gradient of its output ``out``."""
     q, k, v, rows, columns = inputs = _flat(query, key, value, along_h, along_w)
     of_out, out = _flat(gradient, out)
     scale = query.shape[-1] ** -0.5
@@ -59,7 +59,7 @@ def chunked_attention_backward(
             wanted = _exact(of_out[group, part])
             weights = _weights(q, k, rows, columns, group, part)
             of_v[group].baddbmm_(weights.transpose(1, 2), wanted)
-            # Softmax: each logit's gradient less the weighted mean of its row, which is gradient . output.
+            # Softmax: subtract from each logit's gradient the weighted mean of its row, which is gradient . output.
             mean = (wanted * _exact(out[group, part])).sum(-1, keepdim=True)
             of_logits = torch.baddbmm(mean, wanted, _exact(v[group]).transpose(1, 2), beta=-1).mul_(weights)
             of_q[group, part] = (of_logits @ _exact(k[group])).mul_(scale)
@@ -92,14 +92,14 @@ chunked_attention.register_autograd(_differentiate, setup_context=_save)
 
 @register_flop_formula(torch.ops.dense_mae.chunked_attention)
 def _flops(query: tuple[int, ...], *_shapes: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
-    """For `torch.utils.flop_counter`: query . key and attention . value."""
+    """Count query . key and attention . value for `torch.utils.flop_counter`."""
     batch, heads, length, width = query
     return 4 * batch * heads * length**2 * width
 
 
 @register_flop_formula(torch.ops.dense_mae.chunked_attention_backward)
 def _backward_flops(gradient: tuple[int, ...], *_shapes: tuple[int, ...], out_shape: tuple[int, ...]) -> int:
-    """Twice those of the forward pass: what is computed a second time is not the model's."""
+    """Count twice the forward pass; recomputation does not count as work of the model."""
     batch, heads, length, width = gradient
     return 8 * batch * heads * length**2 * width
 
@@ -113,7 +113,7 @@ def _weights(q: Tensor, k: Tensor, rows: Tensor, columns: Tensor, group: slice, 
 
 
 def _parts(groups: int, length: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (G, L) queries in parts of about `PART` logits: several small windows, or some rows of a large grid."""
+    """Cut (G, L) queries into parts of about `PART` logits: several small windows, or some rows of a large grid."""
     together = max(1, min(groups, PART // length**2))
     rows = max(1, min(length, PART // (together * length)))
     for group in range(0, groups, together):

@@ -18,7 +18,7 @@ LAYER_NORM_EPS = 1e-6
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image in square patches and project each to a token.
+    """Cut an image into square patches and project each to a token.
 
     Args:
         patch_size: side of a patch in pixels.
@@ -32,7 +32,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, C, h, w), padded with zeros right and below to whole patches, to (B, D, H, W)."""
+        """Map images (B, C, h, w) to (B, D, H, W), zero-padded right and below to whole patches."""
         height, width = images.shape[-2:]
         size = self.patch_size
         pad_bottom = (height + size - 1) // size * size - height
@@ -42,12 +42,12 @@ class PatchEmbed(nn.Module):
         return self.proj(images)
 
     def project(self, patches: Tensor) -> Tensor:
-        """Map patches (..., C, p, p) to tokens (..., D): the convolution as one matrix product."""
+        """Map patches (..., C, p, p) to tokens (..., D), computing the convolution as one matrix product."""
         return linear(patches.flatten(-3), self.proj.weight.flatten(1), self.proj.bias)
 
 
 def patches_at(images: Tensor, places: Tensor, patch_size: int) -> Tensor:
-    """Copy the patches at some places out of images, and no other.
+    """Copy only the patches at given places out of images.
 
     Args:
         images: (B, C, H * p, W * p).
@@ -73,7 +73,7 @@ class DropPath(nn.Module):
     """Drop the residual branch of some samples while training, and scale up the rest (arXiv 1603.09382).
 
     Args:
-        drop_prob: probability of a sample.
+        drop_prob: probability that a sample is dropped.
     """
 
     def __init__(self, drop_prob: float) -> None:
@@ -91,15 +91,15 @@ class DropPath(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention by PyTorch's fused kernel, or by `backbones.vit.attention` with decomposed positions.
 
-    BEiT has a bias on Q and V only. ``qkv.bias`` serves for both: a bias on K adds the same number to all logits of a
-    query, which softmax ignores, so that its gradient is zero but for rounding, and any value of it the same function.
+    BEiT has a bias on Q and V only, and ``qkv.bias`` serves it too: a bias on K adds the same number to all logits of
+    a query, which softmax ignores. Its gradient is zero but for rounding, and its value does not change the function.
 
     Args:
         dim: width D.
         num_heads: heads; D must be a multiple of it.
-        rel_pos_grid: (H, W) behind the decomposed relative-position tables (zero-initialised); None for none.
-        table_grid: (H, W) behind BEiT's relative-position table (zero-initialised), class token included; or None.
-        attention: how decomposed relative positions come in: one of `backbones.vit.attention.WAYS`, all exact, or
+        rel_pos_grid: (H, W) of the decomposed relative-position tables (zero-initialised); None for no tables.
+        table_grid: (H, W) of BEiT's relative-position table (zero-initialised, with class token); None for no table.
+        attention: how to compute decomposed relative positions: one of `backbones.vit.attention.WAYS`, all exact, or
             'auto'.
 
     Raises:
@@ -143,10 +143,11 @@ class Attention(nn.Module):
         """Attend among tokens (B, N, D).
 
         Args:
-            tokens: N = H * W of them, with BEiT's table one more where there is a class token, first.
+            tokens: with relative positions N = H * W; with BEiT's table a class token may stand in front.
             grid: (H, W), needed with relative positions.
             bias: (heads, N, N) to add to the logits of a layer without relative positions of its own.
-            queries: (B, M, D), some of the tokens, to attend for these alone: (B, M, D); without positions or bias.
+            queries: (B, M, D), some of the tokens; the output is then (B, M, D), for these alone. Not for layers with
+                relative positions or bias.
         """
         query, key, value = self._project(tokens) if queries is None else self._project_for(queries, tokens)
         if self.has_rel_pos:
@@ -181,13 +182,13 @@ class Attention(nn.Module):
         if self.attention != 'auto':
             return self.attention
         if is_exporting():
-            # Written out in PyTorch's own operators; the rule's comparisons would tie it to the sizes.
+            # Use PyTorch's own operators; the comparisons in `choose_way` would fix the open sizes.
             return 'bias' if is_open(*grid) else choose_way('', query.shape[-1], grid)
         return choose_way(query.device.type, query.shape[-1], grid)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between, on the last axis."""
+    """Two linear layers with GELU in between, on the last axis."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -205,12 +206,12 @@ class Block(nn.Module):
     Args:
         dim: width D.
         num_heads: attention heads.
-        mlp_ratio: hidden width of the MLP over D.
+        mlp_ratio: hidden width of the MLP divided by D.
         drop_path: probability of dropping a residual branch of a sample (stochastic depth).
         window_size: side M of the windows in tokens; 0 attends globally.
-        rel_pos_grid: see `Attention`; for a windowed block (M, M).
+        rel_pos_grid: see `Attention`; (M, M) for a windowed block.
         table_grid: see `Attention`.
-        layer_scale: initial factor of each channel of both branches (arXiv 2103.17239); None for none.
+        layer_scale: initial factor of each channel of both branches (arXiv 2103.17239); None for no layer scale.
         attention: see `Attention`.
 
     Raises:
@@ -246,12 +247,12 @@ class Block(nn.Module):
             self.register_parameter(name, gamma)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None) -> Tensor:
-        """Map tokens (B, N, D) to (B, N, D); ``grid`` and ``bias`` as in `Attention`, ``grid`` for windows too."""
+        """Map tokens (B, N, D) to (B, N, D); see `Attention` for ``grid`` (windows need it too) and ``bias``."""
         tokens = tokens + self.drop_path(_scaled(self.gamma_1, self.attend(self.norm1(tokens), grid, bias)))
         return tokens + self.drop_path(_scaled(self.gamma_2, self.mlp(self.norm2(tokens))))
 
     def forward_at(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Give what `forward` gives at some places, and compute no more; without windows and relative positions.
+        """Compute `forward` at some places only; not for blocks with windows or relative positions.
 
         Args:
             tokens: (B, N, D).
@@ -267,7 +268,7 @@ class Block(nn.Module):
         return picked + self.drop_path(_scaled(self.gamma_2, self.mlp(self.norm2(picked))))
 
     def attend(self, tokens: Tensor, grid: tuple[int, int] | None, bias: Tensor | None = None) -> Tensor:
-        """Attend globally or inside windows; tokens (B, N, D) are normalised already."""
+        """Attend globally or inside windows; the tokens (B, N, D) are already normalised."""
         if not self.window_size:
             return self.attn(tokens, grid, bias)
         assert grid is not None, 'windows need the grid'

@@ -1,8 +1,8 @@
-"""A linear layer by the faster of two exact kernels: the BLAS's matrix product, or oneDNN's 1x1 convolution.
+"""A linear layer that uses the faster of two exact kernels: BLAS's matrix product or oneDNN's 1x1 convolution.
 
-PyTorch's linear layers in float32 on a CPU run in MKL, its convolutions in oneDNN. On an AMD EPYC with AVX-512 oneDNN
-makes twice MKL's FLOP/s, forward and backward, for large products (``dense-mae benchmark linear``, docs/speed.md).
-Everywhere else, and in bf16 and on GPUs, this is `torch.nn.Linear`.
+On a CPU, PyTorch runs float32 linear layers in MKL and convolutions in oneDNN. On an AMD EPYC with AVX-512, oneDNN
+reaches twice MKL's FLOP/s, forward and backward, for large products (``dense-mae benchmark linear``, docs/speed.md).
+On other processors, in bf16 and on GPUs, this is `torch.nn.Linear`.
 """
 
 import functools
@@ -14,23 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Overrides what `conv_wanted` would choose.
+# Environment variable that overrides the choice of `conv_wanted`.
 SWITCH = 'DENSE_MAE_LINEAR'
 CHOICES = ('', 'conv', 'matmul')
-# Below, the call costs more than the convolution gains; and few tokens do not pay for bringing the weights into
-# oneDNN's order.
+# Below these limits the convolution does not pay: the call costs more than it gains, and with few tokens so does
+# reordering the weights for oneDNN.
 LEAST_PRODUCTS = 2**25
 LEAST_TOKENS = 128
 CPU_INFO = Path('/proc/cpuinfo')
 
 
 def cpu_vendor() -> str:
-    """What the processor says of its maker, such as 'AuthenticAMD' somewhere in a longer text; may be empty."""
+    """Text that names the processor's maker, such as 'AuthenticAMD', among other things; may be empty."""
     return CPU_INFO.read_text().split('flags')[0] if CPU_INFO.is_file() else platform.processor()
 
 
 def conv_wanted() -> bool:
-    """Whether large products run as convolutions on this CPU; ``DENSE_MAE_LINEAR=conv`` or ``matmul`` decides instead.
+    """Whether large products run as convolutions on this CPU; ``DENSE_MAE_LINEAR=conv`` or ``matmul`` overrides it.
 
     Raises:
         ValueError: the variable holds something else.
@@ -39,10 +39,10 @@ def conv_wanted() -> bool:
 
 
 def describe(device: str) -> list[str]:
-    """What computes large float32 products on a CPU, and why, in a line: kernels differ in how they round.
+    """Say in one line which kernel computes large float32 products on a CPU, and why: kernels round differently.
 
     Args:
-        device: kind of device that the models run on; for others there is nothing to tell.
+        device: kind of device that the models run on; the list is empty for any but 'cpu'.
     """
     if device != 'cpu':
         return []
@@ -70,15 +70,15 @@ def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         weight: (O, I).
         bias: (O,).
     """
-    # A compiled or exported program serves other sizes and machines: the choice would be baked in.
+    # A compiled or exported program may run on other sizes and machines, so the choice must not be baked in.
     if not torch.compiler.is_compiling() and tokens.is_cpu and conv_wanted() and _large_float32(tokens, weight):
         return conv_linear(tokens, weight, bias)
     return F.linear(tokens, weight, bias)
 
 
 def conv_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Do as `linear` by a convolution, whatever the processor."""
-    # (..., I) -> (1, I, 1, N): an image one pixel high, its channels last in memory, so that nothing is copied
+    """Compute `linear` as a convolution on any processor."""
+    # (..., I) -> (1, I, 1, N): an image one pixel high with channels last in memory, so that nothing is copied
     row = tokens.reshape(1, 1, -1, tokens.shape[-1]).permute(0, 3, 1, 2)
     mixed = F.conv2d(row, weight[:, :, None, None], bias)
     # (1, O, 1, N) -> (..., O)
@@ -92,7 +92,7 @@ def _large_float32(tokens: Tensor, weight: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` by `linear`: same parameters, same initial values."""
+    """`torch.nn.Linear` computed by `linear`, with the same parameters and initial values."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""

@@ -24,22 +24,22 @@ __all__ = ['VARIANTS', 'PlainViT']
 class PlainViT(nn.Module):
     """Vision Transformer whose parameters carry MAE's and timm's names.
 
-    Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. The class
-    token takes part unless windows or decomposed relative positions are on: these know places only (ViTDet drops it
-    too), and BEiT's tables leave the three rows of the class token unused there. BEiT is
-    ``PlainViT(positions=Positions(rel_pos='table', use_abs_pos=False), layer_scale=0.1)`` (large: 1e-5), under BEiT's
-    names but for its ``q_bias`` and ``v_bias``, see `backbones.vit.layers.Attention`.
+    Pretraining calls `embed`, drops tokens and calls `encode`; detectors and segmentors call `forward`. Models with
+    windows or decomposed relative positions have no class token, since both need a place for every token (ViTDet drops
+    it too); BEiT's tables leave their three class-token rows unused in windows. BEiT is
+    ``PlainViT(positions=Positions(rel_pos='table', use_abs_pos=False), layer_scale=0.1)`` (large: 1e-5). It has BEiT's
+    names except ``q_bias`` and ``v_bias``, see `backbones.vit.layers.Attention`.
 
     Args:
         variant: a key of `VARIANTS`, or a dict of embed_dim, depth, num_heads.
-        img_size: training image in pixels, one side or (height, width); any other size works, positions are resampled.
+        img_size: training image in pixels, one side or (height, width); for other sizes positions are resampled.
         patch_size: side p of a patch in pixels.
         in_channels: channels C of the image.
-        positions: what the tokens know of their places, and who attends to whom; None: absolute positions alone.
-        layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); None for none.
+        positions: which positions tokens have, and which tokens attend to each other; None: only absolute positions.
+        layer_scale: initial factor of each channel of each branch (arXiv 2103.17239); None for no layer scale.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         out_indices: blocks whose output `forward` returns; negative ones count from the end.
-        out_norm: apply the final norm to what leaves; without it the model has no ``norm`` parameters.
+        out_norm: apply the final norm to the outputs; without it the model has no ``norm`` parameters.
         frozen_blocks: freeze the embeddings and this many first blocks; 0 freezes nothing.
         act_checkpoint: recompute each block in backward instead of storing its activations.
 
@@ -89,25 +89,25 @@ class PlainViT(nn.Module):
 
     @classmethod
     def from_options(cls, **options: Any) -> 'PlainViT':
-        """Build a model from options that stand side by side, as configs have them: those of `Positions` too."""
+        """Build a model from the flat options of a config, those of `Positions` among them."""
         return cls(**grouped(options))
 
     @classmethod
     def from_pretrained(cls, path: str | Path | dict[str, Any], **options: Any) -> 'PlainViT':
-        """Build the model that a checkpoint is of, with its weights.
+        """Build the model that fits a checkpoint, and load its weights.
 
-        Width, depth, heads, patch, channels and positions are the file's.
+        Width, depth, heads, patch, channels and positions come from the file.
 
         Args:
             path: see `backbones.checkpoint.load_pretrained`.
-            options: further options of the model, such as ``out_indices`` or ``window_size``, side by side; they win
-                over what the file tells.
+            options: further flat options of the model, such as ``out_indices`` or ``window_size``; they override what
+                the file tells.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it cannot be read, or does not fit the options.
         """
-        # The checkpoint room is built on this one; only whoever calls this needs it.
+        # Imported here because `backbones.checkpoint` imports this package.
         from backbones.checkpoint.build import build_pretrained
 
         return build_pretrained(cls, path, options)
@@ -115,7 +115,7 @@ class PlainViT(nn.Module):
     def _add_positions(self, use_abs_pos: bool, shared_table: bool) -> None:
         if self.num_prefix_tokens:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
-        # Row 0 is the class token's, kept in every model so that published tables fit.
+        # Row 0 belongs to the class token; every model keeps it so that published tables fit.
         positions = nn.Parameter(sincos_pos_embed(self.embed_dim, self.pos_grid)) if use_abs_pos else None
         self.register_parameter('pos_embed', positions)
         if self.window_abs_pos:
@@ -134,7 +134,7 @@ class PlainViT(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        """Draw the weights as MAE does: Xavier for linear layers and the patch projection, 0.02 for the class token."""
+        """Initialise as MAE does: Xavier for linear layers and patch projection, std 0.02 for the class token."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 assert module.bias is not None
@@ -145,14 +145,14 @@ class PlainViT(nn.Module):
             nn.init.normal_(self.cls_token, std=0.02)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Turn images (B, C, h, w) of any size into patch tokens with positions (B, L, D), without class token."""
+        """Map images (B, C, h, w) of any size to patch tokens (B, L, D) with positions, without class token."""
         return self._embed(images)[0]
 
     def embed_at(self, images: Tensor, places: Tensor) -> Tensor:
-        """As `embed`, for the patches at some places alone: the others are not even copied.
+        """Compute `embed` for the patches at some places only; the others are not even copied.
 
         Args:
-            images: (B, C, H * p, W * p), of whole patches.
+            images: (B, C, H * p, W * p), whole patches only.
             places: int64 (B, K), each in 0 ... H * W - 1.
 
         Returns:
@@ -165,17 +165,17 @@ class PlainViT(nn.Module):
         return tokens if self.pos_embed is None else tokens + self._positions(self.pos_embed, grid)[0, places]
 
     def encode(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """Run the blocks on patch tokens, all of them or a part.
+        """Run the blocks on all or some patch tokens.
 
         Args:
             tokens: (B, K, D) from `embed`.
             grid: (H, W) of the tokens; only models with windows or relative positions need it.
 
         Returns:
-            (B, num_prefix_tokens + K, D): the class token first where the model has one; normed with ``out_norm``.
+            (B, num_prefix_tokens + K, D): the class token first if the model has one; normed with ``out_norm``.
 
         Raises:
-            ValueError: the model needs the grid and it is not given, or it does not fit the tokens.
+            ValueError: the model needs the grid, and it is missing or does not fit the tokens.
         """
         if self.needs_grid and (grid is None or grid[0] * grid[1] != tokens.shape[1]):
             raise ValueError(
@@ -202,7 +202,7 @@ class PlainViT(nn.Module):
     def param_depth(self, name: str) -> int:
         """Depth of a parameter for layer-wise decay: 0 embeddings, i + 1 block i, depth + 1 the rest.
 
-        The table that BEiT's blocks share is of the rest, as in its code.
+        The table that BEiT's blocks share counts among the rest, as in its code.
 
         Args:
             name: parameter name inside this module, such as ``blocks.3.attn.qkv.weight``.
@@ -213,7 +213,7 @@ class PlainViT(nn.Module):
         return int(block.group(1)) + 1 if block else self.depth + 1
 
     def train(self, mode: bool = True) -> 'PlainViT':
-        """Switch mode; frozen blocks stay in evaluation mode, so that nothing random is left in them."""
+        """Switch mode; frozen blocks stay in evaluation mode, so that they do nothing random."""
         super().train(mode)
         for block in self.blocks[: self.frozen_blocks]:
             block.eval()
@@ -230,14 +230,14 @@ class PlainViT(nn.Module):
         self._check_images(images)
         maps = self.patch_embed(images)
         grid = (maps.shape[2], maps.shape[3])
-        # (B, D, H, W) -> (B, L, D), in the weights' type: the residual stream stays float32 under autocast, as in MAE
+        # (B, D, H, W) -> (B, L, D) in the weights' dtype: under autocast the residual stream stays float32, as in MAE
         tokens = maps.flatten(2).transpose(1, 2).to(self.patch_embed.proj.weight.dtype)
         if self.pos_embed is not None:
             tokens = tokens + self._positions(self.pos_embed, grid)
         return tokens, grid
 
     def _positions(self, table: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Absolute positions (1, L, D) of the places of a grid."""
+        """Absolute positions (1, L, D) of a grid."""
         if not self.window_abs_pos:
             return resample_pos_embed(table, self.pos_grid, grid)[:, 1:]
         window = (self.window_abs_pos, self.window_abs_pos)
@@ -272,6 +272,6 @@ class PlainViT(nn.Module):
             return
         frozen = self.param_depth(f'blocks.{self.frozen_blocks - 1}.')
         for name, parameter in self.named_parameters():
-            # The shared table is a part of the frozen blocks too.
+            # The frozen blocks use the shared table, so freeze it too.
             if self.param_depth(name) <= frozen or name.startswith('rel_pos_bias.'):
                 parameter.requires_grad_(False)

@@ -19,7 +19,7 @@ def sincos_pos_embed(dim: int, grid: tuple[int, int], prefix_tokens: int = 1) ->
     Args:
         dim: width D, a multiple of 4.
         grid: (H, W) in patches.
-        prefix_tokens: rows of zeros put first, for tokens without a place.
+        prefix_tokens: number of zero rows in front, for tokens without a place.
 
     Returns:
         float32 tensor (1, P + H * W, D).
@@ -46,13 +46,13 @@ def sincos_pos_embed(dim: int, grid: tuple[int, int], prefix_tokens: int = 1) ->
 def resample_pos_embed(
     table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], prefix_tokens: int = 1
 ) -> Tensor:
-    """Resample a position table to another grid: bicubic, antialias off, as MAE, BEiT, mmseg and detectron2 do.
+    """Resample a position table to another grid, bicubic without antialias, as MAE, BEiT, mmseg and detectron2 do.
 
     Args:
         table: (1, P + old H * old W, D).
         old_grid: (H, W) of the table.
         new_grid: (H, W) wanted.
-        prefix_tokens: first rows, kept as they are.
+        prefix_tokens: number of first rows to keep as they are.
 
     Returns:
         (1, P + new H * new W, D); ``table`` itself where the grids agree.
@@ -78,7 +78,7 @@ def resample_pos_embed(
 
 
 def tile_pos_embed(table: Tensor, window: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Repeat the table of a window over a grid from the top left, as windows lie; the last ones are cut.
+    """Repeat the table of a window over a grid from the top left, as windows lie; copies at the far edges are cut.
 
     Args:
         table: (1, M * N, D).

@@ -1,4 +1,4 @@
-"""Which positions a PlainViT and each of its blocks have, and who attends to whom."""
+"""Which positions a PlainViT and its blocks have, and which tokens attend to each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,34 +8,35 @@ from backbones.vit.variants import Size, block_index
 
 Grid: TypeAlias = tuple[int, int]
 
-# BEiT's relative positions, which know the class token; the others do not.
+# BEiT's relative positions, which cover the class token; the others do not.
 TABLES = ('table', 'shared_table')
-# MViTv2's, of all blocks or of those without windows.
+# MViTv2's relative positions, in all blocks or only in those without windows.
 DECOMPOSED = ('decomposed', 'decomposed_global')
 
 
 @dataclass(frozen=True)
 class Positions:
-    """What the tokens of a PlainViT know of their places, and which of them attend to each other.
+    """Which positions the tokens of a PlainViT have, and which tokens attend to each other.
 
     Attributes:
-        rel_pos: None; 'decomposed', tables of each block and axis (arXiv 2112.01526), 'decomposed_global' those of the
-            blocks without windows only (arXiv 2311.05613); 'table', BEiT's table of each block (arXiv 2106.08254), or
-            'shared_table', one for all blocks, as BEiT pretrains. All start at zero and belong to the grid of the
-            image or of the windows; in other grids they are resampled in each forward.
-        window_size: side of the attention windows in tokens; 0 attends globally in every block.
-        global_blocks: blocks that attend globally all the same (ViTDet: the last of each quarter).
-        use_abs_pos: have absolute positions; False leaves them to ``rel_pos``, without ``pos_embed`` parameter.
-        window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, plus a stretched
-            ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows of 14.
-        pretrain_img_size: image behind the ``pos_embed`` table when it is not that of training (detectron2's ViTDet
+        rel_pos: None; 'decomposed': a table per block and axis (arXiv 2112.01526); 'decomposed_global': the same, only
+            in blocks without windows (arXiv 2311.05613); 'table': BEiT's table in each block (arXiv 2106.08254);
+            'shared_table': one table for all blocks, as BEiT pretrains. All tables start at zero and belong to the
+            grid of the image or of the windows; for other grids each forward resamples them.
+        window_size: side of the attention windows in tokens; with 0 every block attends globally.
+        global_blocks: blocks that attend globally despite ``window_size`` (ViTDet: the last of each quarter).
+        use_abs_pos: have absolute positions; with False there is no ``pos_embed`` parameter, only ``rel_pos``.
+        window_abs_pos: repeat ``pos_embed`` in every window instead of stretching it over the image, and add a
+            stretched ``global_pos_embed`` that starts at zero (arXiv 2311.05613); MAE's 14 x 14 positions fit windows
+            of 14.
+        pretrain_img_size: image size of the ``pos_embed`` table when it differs from training (detectron2's ViTDet
             keeps the 224-pixel table and resamples it in each forward).
-        attention: how 'decomposed' relative positions are computed, the values the same: 'bias' hands them to PyTorch's
-            kernel, 'fold' puts them into its queries and keys, 'chunk' takes some queries at a time; 'auto' picks by
-            `backbones.vit.attention.choose_way`.
+        attention: how to compute 'decomposed' relative positions, with the same values: 'bias' passes them to
+            PyTorch's kernel as a bias, 'fold' puts them into its queries and keys, 'chunk' takes some queries at a
+            time, 'auto' picks by `backbones.vit.attention.choose_way`.
 
     Raises:
-        ValueError: a kind that does not exist, or kinds that do not go together; names what to set instead.
+        ValueError: an unknown kind, or kinds that do not go together; the message names what to set instead.
     """
 
     rel_pos: str | None = None
@@ -54,7 +55,7 @@ POSITION_OPTIONS = tuple(field.name for field in fields(Positions))
 
 
 def grouped(options: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of PlainViT out of options that stand side by side, as configs and checkpoints have them."""
+    """Turn the flat options of configs and checkpoints into arguments of PlainViT."""
     inside = {name: value for name, value in options.items() if name in POSITION_OPTIONS}
     outside = {name: value for name, value in options.items() if name not in POSITION_OPTIONS}
     return {**outside, 'positions': Positions(**inside)} if inside else outside
@@ -68,17 +69,17 @@ class TableGrids(TypedDict):
 
 
 def table_grids(rel_pos: str | None, window: int, image_grid: Grid) -> TableGrids:
-    """Grids behind a block's relative positions, as `Block` takes them: those of its windows or of the image."""
+    """Grids of a block's relative positions, as arguments of `Block`: its windows' grid or the image's."""
     reach = (window, window) if window else image_grid
     decomposed = rel_pos == 'decomposed' or (rel_pos == 'decomposed_global' and not window)
     return TableGrids(rel_pos_grid=reach if decomposed else None, table_grid=reach if rel_pos == 'table' else None)
 
 
 def block_windows(window: int, global_blocks: Sequence[int], depth: int) -> list[int]:
-    """Window of each block, 0 for those that attend globally.
+    """Window size of each block, 0 for those that attend globally.
 
     Raises:
-        ValueError: there is no such block.
+        ValueError: the model has no such block.
     """
     everywhere = {block_index(i, depth, 'global_blocks') for i in global_blocks}
     return [0 if index in everywhere else window for index in range(depth)]
@@ -88,7 +89,7 @@ def check_positions(rel_pos: str | None, window_size: int, use_abs_pos: bool, wi
     """Refuse kinds of positions that do not exist or do not go together.
 
     Raises:
-        ValueError: names the argument, and what to set instead.
+        ValueError: the message names the argument and what to set instead.
     """
     if rel_pos not in (None, *DECOMPOSED, *TABLES):
         kinds = ', '.join(map(repr, (*DECOMPOSED, *TABLES)))

@@ -1,6 +1,6 @@
 """Decomposed relative positions of MViTv2 (arXiv 2112.01526), as ViTDet (arXiv 2203.16527) uses them.
 
-Letters: B batch, N heads, H, W grid, L = H * W tokens, d head width, S size of the table's grid.
+Letters: B batch, N heads, H, W grid, L = H * W tokens, d head width, S size of the table's grid along one axis.
 """
 
 import torch
@@ -30,16 +30,16 @@ def relative_rows(table: Tensor, size: int) -> Tensor:
 
 
 def relative_terms(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Both terms of the attention bias, ``q . R_h`` and ``q . R_w``, from the *unscaled* query (as detectron2 has it).
+    """Compute the attention bias terms ``q . R_h`` and ``q . R_w`` from the *unscaled* query, as detectron2 does.
 
     Args:
-        query: (B, N, L, d), before the 1 / sqrt(d) scale.
+        query: (B, N, L, d), not yet scaled by 1 / sqrt(d).
         rel_pos_h: (2 S_h - 1, d) table of vertical offsets.
         rel_pos_w: (2 S_w - 1, d) table of horizontal offsets.
         grid: (H, W) with H * W = L.
 
     Returns:
-        (B, N, L, H), by row of the key, and (B, N, L, W), by its column, in the query's dtype.
+        (B, N, L, H) indexed by the key's row, and (B, N, L, W) by its column, in the query's dtype.
     """
     height, width = grid
     rows_h = relative_rows(rel_pos_h, height).to(query.dtype)

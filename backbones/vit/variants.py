@@ -1,4 +1,4 @@
-"""Sizes of the published plain ViTs, and checks of the numbers a user gives for one."""
+"""Sizes of the published plain ViTs, and checks of the sizes a user gives."""
 
 from typing import TypeAlias
 
@@ -15,10 +15,10 @@ VARIANTS: dict[str, dict[str, int]] = {
 
 
 def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
-    """Look up (embed_dim, depth, num_heads) of a variant's name, or check a dict of them.
+    """Look up (embed_dim, depth, num_heads) by a variant's name, or check a dict of them.
 
     Raises:
-        ValueError: the name is unknown, or the dict's keys are not these three.
+        ValueError: the name is unknown, or the dict's keys are not exactly these three.
     """
     keys = ('embed_dim', 'depth', 'num_heads')
     if isinstance(variant, str):
@@ -31,10 +31,10 @@ def variant_sizes(variant: str | dict[str, int]) -> tuple[int, int, int]:
 
 
 def patch_grid(img_size: Size, patch_size: int) -> tuple[int, int]:
-    """Patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded.
+    """Number of patches (H, W) that cover an image of ``img_size`` pixels, the last ones padded.
 
     Raises:
-        ValueError: one of the two is not above 0.
+        ValueError: ``img_size`` or ``patch_size`` is not above 0.
     """
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
     if min(height, width, patch_size) < 1:

@@ -1,4 +1,4 @@
-"""Windows of a grid of tokens, as ViTDet (arXiv 2203.16527) cuts them.
+"""Cut a grid of tokens into windows, as ViTDet (arXiv 2203.16527) does.
 
 Letters: B batch, H, W grid in patches, D width, M side of a window in tokens.
 """
@@ -11,7 +11,7 @@ from backbones.vit.exporting import is_open
 
 
 def window_partition(tokens: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """Cut a grid of tokens in windows, padded with zeros right and below (ViTDet pads after norm1).
+    """Cut a grid of tokens into windows, zero-padded right and below (ViTDet pads after norm1).
 
     Args:
         tokens: (B, H * W, D).
@@ -32,7 +32,7 @@ def window_partition(tokens: Tensor, grid: tuple[int, int], window: int) -> Tens
 
 
 def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """Undo `window_partition`: put (B * rows * columns, M * M, D) back to (B, H * W, D), padding dropped."""
+    """Undo `window_partition`: map (B * rows * columns, M * M, D) back to (B, H * W, D), without the padding."""
     height, width = grid
     rows, columns = (height + window - 1) // window, (width + window - 1) // window
     batch, dim = windows.shape[0] // (rows * columns), windows.shape[-1]
@@ -40,7 +40,7 @@ def window_unpartition(windows: Tensor, grid: tuple[int, int], window: int) -> T
     places = windows.reshape(batch, rows, columns, window, window, dim).transpose(2, 3)
     places = places.reshape(batch, rows * window, columns * window, dim)
     if is_open(height, width):
-        # Whether a slice has gaps in memory depends on the size; an exported program must not ask.
+        # Whether a slice has gaps in memory depends on the size; an exported program must not depend on that.
         down, across = (torch.arange(size, device=windows.device) for size in grid)
         return places.flatten(1, 2)[:, (down[:, None] * (columns * window) + across).flatten()]
     return places[:, :height, :width].reshape(batch, height * width, dim)

@@ -1,4 +1,4 @@
-"""The boxes of COCO annotations: four finite numbers, in pixels, in the image."""
+"""Check and complete the boxes of COCO annotations: four finite numbers, in pixels, in the image."""
 
 import math
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ from backbones.data.coco.findings import Findings, examples, name_of
 from backbones.data.coco.outlines import Outline, area_of, box_of
 
 NUMBERS = (int, float)
-# Boxes compared with their outlines to tell corners from width and height.
+# Number of boxes to compare with their outlines, to tell corners from width and height.
 COMPARED = 1000
-# Of a box and the outline of one object, over their union; a box shifted by half its sides has 1/7.
+# Least intersection over union of an object's box and outline; a box shifted by half its sides has 1/7.
 LEAST_OVERLAP = 0.25
 Annotation = dict[str, Any]
 Size = tuple[int, int]
 
 
 def as_box(value: Any) -> list[float] | None:
-    """A box if it is four finite numbers, else None."""
+    """Return a value if it is four finite numbers, else None."""
     if not isinstance(value, list) or len(value) != 4 or not all(type(number) in NUMBERS for number in value):
         return None
     return value if all(math.isfinite(number) for number in value) else None
@@ -27,7 +27,7 @@ def as_box(value: Any) -> list[float] | None:
 def fill_boxes(
     annotations: list[Annotation], outlines: list[Outline], sizes: list[Size], findings: Findings
 ) -> list[bool]:
-    """Take boxes that are missing from the outlines; returns which annotations have one now."""
+    """Derive missing boxes from the outlines; return which annotations have a box now."""
     total = f'{len(annotations)} annotations'
     filled, missing, odd = 0, [], []
     for index, (annotation, outline, size) in enumerate(zip(annotations, outlines, sizes, strict=True)):
@@ -49,7 +49,7 @@ def fill_boxes(
 
 
 def check_units(annotations: list[Annotation], outlines: list[Outline], sizes: list[Size], findings: Findings) -> None:
-    """Recognise boxes in shares of the image, and corners in place of width and height."""
+    """Recognise boxes given as shares of the image, or as corners in place of width and height."""
     boxes = [annotation['bbox'] for annotation in annotations]
     if boxes and all(0 <= value <= 1 for box in boxes for value in box):
         findings.faults.append(
@@ -70,7 +70,7 @@ def check_units(annotations: list[Annotation], outlines: list[Outline], sizes: l
 
 
 def check_places(annotations: list[Annotation], outlines: list[Outline], sizes: list[Size], findings: Findings) -> None:
-    """Find outlines elsewhere than their boxes: in shares of the image, x and y exchanged, boxes by their centre."""
+    """Find outlines that lie elsewhere than their boxes: as image shares, x and y swapped, or boxes by their centre."""
     places = zip(annotations, outlines, sizes, strict=True)
     drawn = (
         (annotation['bbox'], box_of(outline.value, *size))
@@ -99,14 +99,14 @@ def overlap(one: list[float], other: list[float]) -> float:
 
 
 def is_corners(box: list[float], outline: list[list[float]]) -> bool:
-    """Whether a box names the corners x1, y1, x2, y2 of its polygons, to two pixels, and not their width and height."""
+    """Whether a box gives its polygons' corners x1, y1, x2, y2, within two pixels, and not their width and height."""
     left, top, width, height = box_of(outline, 0, 0)
     as_corners = max(abs(a - b) for a, b in zip(box, (left, top, left + width, top + height), strict=True))
     return as_corners <= 2 < max(abs(box[2] - width), abs(box[3] - height))
 
 
 def fill_areas(annotations: list[Annotation], outlines: list[Outline], sizes: list[Size], findings: Findings) -> None:
-    """Compute areas that are missing or not above 0: mmdet drops such objects."""
+    """Compute areas that are missing or not above 0, since mmdet would drop the objects."""
     filled = 0
     for annotation, outline, size in zip(annotations, outlines, sizes, strict=True):
         area, (_, _, width, height) = annotation.get('area'), annotation['bbox']
@@ -125,7 +125,7 @@ def _is_positive(value: Any) -> bool:
 
 
 def fill_crowds(annotations: list[Annotation], findings: Findings) -> None:
-    """Set ``iscrowd`` to 0 where it is missing."""
+    """Set missing ``iscrowd`` to 0."""
     total = f'{len(annotations)} annotations'
     for annotation in annotations:
         if isinstance(annotation.get('iscrowd'), str) and annotation['iscrowd'].strip() in ('0', '1'):
@@ -139,7 +139,7 @@ def fill_crowds(annotations: list[Annotation], findings: Findings) -> None:
 
 
 def left_out(annotation: Annotation, size: Size) -> str | None:
-    """Why nothing can find an object: its box is empty or beside the image; None for others."""
+    """Why no detector can find an object: its box is empty or outside the image; None for others."""
     x, y, width, height = annotation['bbox']
     if width < 0 or height < 0:
         return 'boxes with a width or height below 0'
@@ -151,7 +151,7 @@ def left_out(annotation: Annotation, size: Size) -> str | None:
 
 
 def not_trained_on(annotation: Annotation) -> str | None:
-    """Why mmdet trains on none of an object that is whole; None for others."""
+    """Why mmdet does not train on a valid object; None if it does."""
     if annotation['iscrowd']:
         return 'crowds (iscrowd=1)'
     if annotation.get('ignore'):
@@ -162,7 +162,7 @@ def not_trained_on(annotation: Annotation) -> str | None:
 
 
 def counted(reasons: Iterable[str]) -> str:
-    """'2 crowds, 1 boxes beside their image'."""
+    """Count equal reasons: '2 crowds, 1 boxes beside their image'."""
     found: dict[str, int] = {}
     for reason in reasons:
         found[reason] = found.get(reason, 0) + 1

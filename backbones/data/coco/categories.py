@@ -1,4 +1,4 @@
-"""The categories of COCO annotations: names of their own, and none that only heads the others."""
+"""Check the categories of COCO annotations: unique names, and none that is only a parent of the others."""
 
 from collections import Counter
 from typing import Any
@@ -9,9 +9,9 @@ Category = dict[str, Any]
 
 
 def root_category(contents: list[dict[str, Any]]) -> str | None:
-    """Name of the category that Roboflow puts above the classes, if there is one and nothing is annotated with it.
+    """Name of the category that Roboflow puts above the classes, if it exists and no annotation uses it.
 
-    It has supercategory 'none', and its name, which may be that of a class too, is the supercategory of others.
+    It has supercategory 'none', and its name, which a class may share, is the supercategory of others.
     """
     names = set()
     for content in contents:
@@ -24,7 +24,7 @@ def root_category(contents: list[dict[str, Any]]) -> str | None:
 
 
 def is_root(category: Category, categories: list[Category]) -> bool:
-    """Whether a category heads others and has none above itself."""
+    """Whether a category is the parent of others and has no parent."""
     return (
         category.get('supercategory') == 'none'
         and isinstance(category.get('name'), str)
@@ -33,7 +33,7 @@ def is_root(category: Category, categories: list[Category]) -> bool:
 
 
 def drop_root(content: dict[str, Any], name: str, findings: Findings) -> None:
-    """Take the root category out."""
+    """Remove the root category."""
     categories = content['categories']
     kept = [category for category in categories if category.get('name') != name or not is_root(category, categories)]
     findings.corrected(
@@ -45,7 +45,7 @@ def drop_root(content: dict[str, Any], name: str, findings: Findings) -> None:
 
 
 def check_names(categories: list[Category], findings: Findings) -> None:
-    """Find categories without a name, or with one that another has."""
+    """Find categories without a name, or with the name of another."""
     names = [category.get('name') for category in categories]
     odd = [name for name in names if not isinstance(name, str) or not name.strip()]
     twice = [name for name, count in Counter(map(str, names)).items() if count > 1]

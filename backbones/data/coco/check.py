@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a COCO annotation file, found before training; what can be computed is filled."""
+"""Find everything wrong with a COCO annotation file before training, and fill in what can be computed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ ANY = 2**31  # a side that no coordinate is beyond
 
 @dataclass(frozen=True)
 class Outlines:
-    """How many annotations have an outline, and what is wrong with others; it matters to those who train masks."""
+    """Number of annotations with an outline, and what is wrong with others, which matters for training masks."""
 
     usable: int
     total: int
@@ -38,15 +38,15 @@ class Outlines:
 
 
 def check_coco(content: dict[str, Any], folders: Sequence[Path], findings: Findings) -> tuple[Path, Outlines]:
-    """Look through the lists of an annotation file, and correct them in place.
+    """Check the lists of an annotation file, and correct them in place.
 
     Args:
-        content: as `backbones.data.coco.read.read_coco_json` reads it; what nothing can find is left out of it.
-        folders: where the images may lie.
-        findings: gets what is found.
+        content: as `read_coco_json` reads it; objects that no detector can find are removed from it.
+        folders: possible folders of the images.
+        findings: receives the findings.
 
     Returns:
-        the folder of the images, and a count of the outlines.
+        the folder of the images, and a summary of the outlines.
     """
     images, categories = content['images'], content['categories']
     if not images or not categories:
@@ -73,7 +73,7 @@ def check_coco(content: dict[str, Any], folders: Sequence[Path], findings: Findi
 
 
 def count_outlines(content: dict[str, Any]) -> Outlines:
-    """Tell whether there is any outline, as training finds it, without a look at them all."""
+    """Find out whether training would find any outline, without checking them all."""
     outlines = (annotation.get('segmentation') for annotation in content['annotations'])
     # Run lengths would need the size of their image.
     usable = any(
@@ -101,7 +101,7 @@ def _check_annotations(annotations: list[Annotation], sizes: dict[int, Size], fi
 
 
 def _clean_outlines(annotations: list[Annotation], outlines: list[Outline], findings: Findings) -> Outlines:
-    """Put cleaned outlines in place, boxes in place of those without an area, and count what is missing."""
+    """Store cleaned outlines, replace those without an area by boxes, and count what is missing."""
     total = f'{len(annotations)} annotations'
     usable = sum(outline.value is not None for outline in outlines)
     shortened: Counter[str] = Counter()
@@ -130,7 +130,7 @@ def _clean_outlines(annotations: list[Annotation], outlines: list[Outline], find
 
 
 def _leave_out(content: dict[str, Any], sizes: dict[int, Size], findings: Findings) -> None:
-    """Take out objects that nothing can find; the evaluation would count them as missed."""
+    """Remove objects that no detector can find, since the evaluation would count them as missed."""
     kept, reasons = [], []
     for annotation in content['annotations']:
         image = annotation.get('image_id')

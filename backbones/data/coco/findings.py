@@ -1,4 +1,4 @@
-"""What a look through an annotation file found: faults that stop, notes that are said, and whether it was changed."""
+"""Findings about an annotation file: faults that stop, notes to report, and whether it was changed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ EXAMPLES = 3
 
 @dataclass
 class Findings:
-    """Of one annotation file.
+    """Findings about one annotation file.
 
     Attributes:
-        faults: what has to be put right before training.
+        faults: what must be fixed before training.
         notes: what was filled in, set aside or is odd.
-        changed: the content differs from the file's, so that everybody has to read the corrected one.
-        left_out: objects that nothing can find, which mmdet leaves out of training by itself.
+        changed: the content differs from the file's, so that all readers need the corrected one.
+        left_out: number of objects that no detector can find, which mmdet itself leaves out of training.
     """
 
     faults: list[str] = field(default_factory=list)
@@ -47,12 +47,12 @@ def examples(values: Iterable[Any]) -> str:
 
 
 def name_of(annotation: dict[str, Any], index: int) -> str:
-    """How to find an annotation in its file: by id, else by its place in the list."""
+    """Identify an annotation in its file by id, else by its place in the list."""
     return f'id {annotation["id"]}' if 'id' in annotation else f'number {index + 1}'
 
 
 def message(faults: Sequence[str]) -> str:
-    """One fault on a line, several below each other."""
+    """Write one fault on a line, or several below each other."""
     if len(faults) == 1:
         return faults[0]
     return f'{len(faults)} faults in the annotations:\n' + '\n'.join(f'  {fault}' for fault in faults)

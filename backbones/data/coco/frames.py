@@ -1,4 +1,4 @@
-"""Images of another size than their COCO file says: which of the two the annotations are in."""
+"""Images whose size differs from their COCO file: find out which of both sizes the annotations use."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ Size = tuple[int, int]
 def settle_sizes(
     other: dict[int, tuple[dict[str, Any], Size]], annotations: list[dict[str, Any]], total: str, findings: Findings
 ) -> None:
-    """Take the sizes as seen where boxes prove them right; everything else is a fault.
+    """Use the sizes as seen if boxes prove them right; any other case is a fault.
 
-    A photo turned by EXIF (the commonest case: sizes of the stored pixels, boxes as seen) has boxes that fit into the
-    image as seen alone. Boxes that fit into both sizes, or into the file's only, prove nothing of the kind: the image
-    may have been resized, or the boxes may be in the stored pixels.
+    In the commonest case, EXIF turns a photo: the file gives the size of the stored pixels, and boxes fit only the
+    image as seen. Boxes that fit both sizes, or only the file's, prove nothing: the image may have been resized, or
+    the boxes may refer to the stored pixels.
 
     Args:
-        other: by id, an image as the file lists it and its width and height as seen.
-        annotations: of all images.
+        other: id -> an image as the file lists it, and its width and height as seen.
+        annotations: annotations of all images.
         total: number of images, for people.
-        findings: gets a note, or a fault.
+        findings: receives a note or a fault.
     """
     if not other:
         return
@@ -48,7 +48,7 @@ def settle_sizes(
 
 
 def _fits(annotation: dict[str, Any], size: Size) -> bool:
-    """Whether an annotation lies in an image of this width and height, to a pixel."""
+    """Whether an annotation lies in an image of this width and height, within a pixel."""
     outline = annotation.get('segmentation')
     if isinstance(outline, dict) and outline.get('size'):
         return list(outline['size']) == [size[1], size[0]]

@@ -1,4 +1,4 @@
-"""Ids in COCO annotations: whole numbers, unique, and known where they are referred to."""
+"""Check ids in COCO annotations: they must be unique whole numbers, and references to them must exist."""
 
 import re
 from collections import Counter
@@ -7,12 +7,12 @@ from typing import Any
 from backbones.data.coco.findings import Findings, examples
 
 WHOLE = re.compile(r'-?[0-9]+')
-# What the evaluation's C++ can hold.
+# Limit of the evaluation's C++ code.
 LARGEST = 2**62
 
 
 def as_whole(value: Any) -> int | None:
-    """The whole number that a value stands for (3, 3.0, '3'), or None."""
+    """The whole number that a value means (3, 3.0, '3'), or None."""
     if isinstance(value, str) and WHOLE.fullmatch(value.strip()):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -21,7 +21,7 @@ def as_whole(value: Any) -> int | None:
 
 
 def check_ids(entries: list[dict[str, Any]], what: str, findings: Findings) -> dict[Any, int]:
-    """Give images or categories ids that are whole numbers; returns those by what the file calls them."""
+    """Give images or categories whole numbers as ids; return the file's ids -> these."""
     total = f'{len(entries)} {what}'
     without = [entry for entry in entries if not isinstance(entry.get('id'), str | int | float)]
     findings.fault(len(without), total, 'have no id')
@@ -43,7 +43,7 @@ def check_ids(entries: list[dict[str, Any]], what: str, findings: Findings) -> d
 def check_references(
     annotations: list[dict[str, Any]], key: str, known: dict[Any, int], findings: Findings
 ) -> list[dict[str, Any]]:
-    """Set a reference (``image_id``, ``category_id``) to the id it means; returns the annotations that have one."""
+    """Set references (``image_id``, ``category_id``) to the ids they mean; return annotations with a valid one."""
     numbers = {as_whole(value): number for value, number in known.items()}
     good, unknown, changed = [], [], 0
     for annotation in annotations:
@@ -59,7 +59,7 @@ def check_references(
         changed += type(value) is not int or value != number
         annotation[key] = number
         good.append(annotation)
-    # Said by the ids themselves already, where these were changed.
+    # Needs no note of its own: if the ids were changed, their note says so.
     findings.changed |= changed > 0
     if unknown:
         listed = 'images' if key == 'image_id' else 'categories'
@@ -74,7 +74,7 @@ def check_references(
 
 
 def _shifted(annotations: list[dict[str, Any]], key: str, known: dict[Any, int]) -> str:
-    """A hint where all references are off by one."""
+    """Hint at what is wrong, such as all references being off by one."""
     used = {as_whole(annotation.get(key)) for annotation in annotations} - {None}
     listed = set(known.values())
     for step in (1, -1):
@@ -84,9 +84,9 @@ def _shifted(annotations: list[dict[str, Any]], key: str, known: dict[Any, int])
 
 
 def number_annotations(annotations: list[dict[str, Any]], findings: Findings) -> None:
-    """Number annotations from 1 where their ids are no unique whole numbers above 0.
+    """Number annotations from 1 if their ids are not unique whole numbers above 0.
 
-    Nothing refers to them, but the evaluation takes 0 for 'no match', and mmdet refuses repeated ones.
+    Nothing refers to these ids, but the evaluation takes 0 for 'no match', and mmdet refuses repeated ones.
     """
     ids = [annotation.get('id') for annotation in annotations]
     whole = [value for value in ids if type(value) is int]

@@ -1,4 +1,4 @@
-"""The images that a COCO annotation file lists: found on disk, readable, of the size that is said."""
+"""Check the images that a COCO annotation file lists: found on disk, readable, of the stated size."""
 
 import os
 import unicodedata
@@ -10,19 +10,19 @@ from typing import Any
 from backbones.data.coco.findings import Findings, examples
 from backbones.data.images.files import BrokenImageError, size_as_seen
 
-# Headers read of a data set whose file gives all sizes; evenly spread.
+# Number of headers to read, evenly spread, if the file gives all sizes.
 HEADERS = 5000
 
 
 class Listing:
-    """The file names below a folder; each directory is listed once, so that no file costs a question of its own."""
+    """File names below a folder; each directory is listed only once, which saves a file-system call per file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.names: dict[str, dict[str, str]] = {}
 
     def find(self, name: str) -> str | None:
-        """The name of a file below the folder: as it is, with a Windows path read, or by its last part."""
+        """Name of a file below the folder: as given, read as a Windows path, or by its last part."""
         plain = name.replace('\\', '/')
         for candidate in dict.fromkeys((name, plain, plain.rpartition('/')[2])):
             directory, _, file = candidate.rpartition('/')
@@ -35,7 +35,7 @@ class Listing:
         return None
 
     def _names(self, directory: str) -> dict[str, str]:
-        """File names of a directory, by themselves and by what is alike of them."""
+        """File names of a directory, keyed by themselves and by their form for comparison."""
         if directory not in self.names:
             try:
                 found = [entry.name for entry in os.scandir(self.folder / directory) if not entry.is_dir()]
@@ -46,17 +46,17 @@ class Listing:
 
 
 def _alike(name: str) -> str:
-    """A file name for comparison: Windows does not mind the case, and macOS writes accents as letters of their own."""
+    """Form of a file name for comparison: Windows ignores case, and macOS writes accents as separate letters."""
     return unicodedata.normalize('NFC', name).lower()
 
 
 def find_images(
     images: list[dict[str, Any]], folders: Sequence[Path], findings: Findings
 ) -> tuple[Path, list[dict[str, Any]]]:
-    """Choose the folder that holds the images, and settle their file names below it.
+    """Choose the folder that holds the images, and correct their file names below it.
 
     Returns:
-        the folder, and the images with an id that are in it; the others are a fault.
+        the folder, and the images in it that have an id; the others are a fault.
     """
     named = [image for image in images if isinstance(image.get('file_name'), str) and image['file_name'].strip()]
     total = f'{len(images)} images'
@@ -84,10 +84,10 @@ def _located(images: list[dict[str, Any]], folder: Path) -> list[str | None]:
 def read_sizes(
     images: list[dict[str, Any]], folder: Path, findings: Findings
 ) -> dict[int, tuple[dict[str, Any], tuple[int, int]]]:
-    """Compare the sizes that the file says with those of the images; sizes that are missing are filled in.
+    """Compare the sizes in the file with those of the images, and fill in missing ones.
 
     Returns:
-        by id, the images that are of another size than the file says, with their width and height as seen.
+        id -> image whose size differs from the file's, with its width and height as seen.
     """
     total = f'{len(images)} images'
     lacking = [image for image in images if not has_size(image)]

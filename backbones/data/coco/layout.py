@@ -37,11 +37,11 @@ class CocoPart:
     Attributes:
         images: folder of the images.
         annotations: the file.
-        classes: in the order in which mmdet numbers them, that of the file's ``categories``.
+        classes: class names in the order of the file's ``categories``, as mmdet numbers them.
         content: the file's content, corrected.
         notes: what was corrected, set aside or is odd.
-        changed: the content is not the file's, and whoever reads it needs the corrected one.
-        outlines: how many annotations have one.
+        changed: the content differs from the file's, so that all readers need the corrected one.
+        outlines: summary of the annotations' outlines.
     """
 
     images: Path
@@ -59,7 +59,7 @@ class CocoPart:
 
 
 def coco_files(root: Path) -> dict[str, tuple[Path, list[Path]]]:
-    """Annotation file and candidate image folders of each part ('train', 'val') that lies in a COCO layout."""
+    """Annotation file and possible image folders of each part ('train', 'val') in a COCO layout."""
     found: dict[str, tuple[Path, list[Path]]] = {}
     listed: Listed = {}
     for part, splits in COCO_SPLITS.items():
@@ -74,7 +74,7 @@ def coco_files(root: Path) -> dict[str, tuple[Path, list[Path]]]:
 
 
 def below(root: Path, name: str, listed: Listed) -> Iterator[Path]:
-    """Paths below a directory that have a name, whatever the case of its letters; as written first.
+    """Paths below a directory with a name in upper or lower case; the exact name comes first.
 
     Args:
         root: the directory.
@@ -93,16 +93,16 @@ def below(root: Path, name: str, listed: Listed) -> Iterator[Path]:
 
 
 def find_coco(root: Path, masks: bool = False, need: Sequence[str] = ('train', 'val')) -> dict[str, CocoPart]:
-    """Find the parts ('train', 'val') of a data set in COCO format; empty where ``root`` has no such layout.
+    """Find the parts ('train', 'val') of a data set in COCO format; empty if ``root`` has no such layout.
 
     Args:
         root: the directory.
-        masks: the outlines of objects are needed, so that broken ones, and some without, are faults.
-        need: the parts that are looked through; of the others the lists alone are read.
+        masks: outlines are needed, so that broken ones, or some missing ones, are faults.
+        need: parts to check; of the others only the lists are read.
 
     Raises:
-        ValueError: annotation files are broken, list no usable classes, or name images that are not there: all that was
-            found, at once.
+        ValueError: annotation files are broken, list no usable classes, or name missing images; the message tells all
+            faults at once.
     """
     return check_parts(coco_files(root), masks, need)
 
@@ -110,7 +110,7 @@ def find_coco(root: Path, masks: bool = False, need: Sequence[str] = ('train', '
 def check_parts(
     files: dict[str, tuple[Path, list[Path]]], masks: bool = False, need: Sequence[str] = ('train', 'val')
 ) -> dict[str, CocoPart]:
-    """Read annotation files, and look through those of the parts needed.
+    """Read annotation files, and check those of the needed parts.
 
     Raises:
         ValueError: see `find_coco`.

@@ -17,9 +17,9 @@ class Outline:
     """What an annotation's ``segmentation`` holds.
 
     Attributes:
-        value: the outline as it can be used, None where there is none.
+        value: the usable outline, None if there is none.
         fault: why it cannot be used.
-        cut: what was done to bring it into COCO's form, for people.
+        cut: what was changed to give it COCO's form, for people.
     """
 
     value: Any = None
@@ -60,7 +60,7 @@ def _polygons(pieces: list[Any], side: int, flat: bool) -> Outline:
 
 
 def _has_area(piece: list[float]) -> bool:
-    """Whether the corners of a polygon do not all lie on a line: mmdet drops objects without a pixel, unsaid."""
+    """Whether the corners of a polygon do not all lie on a line; mmdet silently drops objects without a pixel."""
     points = list(zip(piece[0::2], piece[1::2], strict=True))
     x, y = points[0]
     a, b = next((point for point in points if point != (x, y)), (x, y))
@@ -82,7 +82,7 @@ def _run_lengths(value: dict[str, Any], width: int, height: int) -> Outline:
 
 
 def _unpacked(text: str) -> np.ndarray:
-    """Run lengths out of COCO's compressed text: base 32, least digit first, each after the second as a difference."""
+    """Decode COCO's compressed run lengths: base 32, least digit first, as differences from the fourth one on."""
     digits = np.frombuffer(text.encode('ascii'), np.uint8).astype(np.int64) - 48
     if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
         raise ValueError('no run lengths')

@@ -1,4 +1,4 @@
-"""Reading an annotation file in COCO format: lists of images, annotations and categories."""
+"""Read an annotation file in COCO format: lists of images, annotations and categories."""
 
 import json
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any
 from backbones.data.coco.findings import Findings
 
 LISTS = ('images', 'annotations', 'categories')
-# Without any, nothing can be evaluated; that is no fault of the file (COCO's own test-dev has none).
+# A file without annotations allows no evaluation, but is not faulty (COCO's own test-dev has none).
 OPTIONAL = ('annotations',)
 
 
 def read_coco_json(file: Path, findings: Findings) -> dict[str, Any]:
-    """Read the file; a byte order mark, which Windows writes, is put aside.
+    """Read the file, ignoring a byte order mark, which Windows writes.
 
     Args:
         file: the annotation file.
-        findings: told what others could not read.
+        findings: receives what other readers could not handle.
 
     Raises:
-        ValueError: the file is no JSON, or does not hold the lists of objects that COCO's files hold.
+        ValueError: the file is not JSON, or lacks the lists of objects of COCO's files.
     """
     try:
         raw = file.read_bytes()

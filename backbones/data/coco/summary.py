@@ -1,4 +1,4 @@
-"""What of a COCO data set is trained on, as mmdet will choose: said before training."""
+"""Tell before training which part of a COCO data set mmdet will train on."""
 
 from collections import Counter
 from typing import Any
@@ -7,14 +7,14 @@ from backbones.data.coco.boxes import counted, not_trained_on
 
 
 def training_lines(content: dict[str, Any], filter_cfg: dict[str, Any] | None) -> list[str]:
-    """Lines on annotations and images that are not trained on; none where all are.
+    """Write lines on annotations and images that training leaves out; none if it uses all.
 
     Args:
         content: the corrected annotations.
-        filter_cfg: of the training data set.
+        filter_cfg: option of the training data set.
 
     Raises:
-        ValueError: nothing is left to train on; says why.
+        ValueError: nothing is left to train on; the message says why.
     """
     annotations, images = content['annotations'], content['images']
     reasons = [reason for reason in map(not_trained_on, annotations) if reason]
@@ -45,7 +45,7 @@ def _skipped(image: dict[str, Any], kept: set[int], filter_cfg: dict[str, Any]) 
 
 
 def evaluation_lines(content: dict[str, Any]) -> list[str]:
-    """A line where there is nothing to evaluate against."""
+    """Write a line if there is nothing to evaluate against."""
     if any(not annotation['iscrowd'] for annotation in content['annotations']):
         return []
     what = 'holds only crowds' if content['annotations'] else 'has no annotation'
@@ -53,5 +53,5 @@ def evaluation_lines(content: dict[str, Any]) -> list[str]:
 
 
 def most_objects(content: dict[str, Any]) -> int:
-    """Objects in the image that has most."""
+    """Largest number of objects in an image."""
     return max(Counter(str(annotation.get('image_id')) for annotation in content['annotations']).values(), default=0)

@@ -1,1 +1,1 @@
-"""Image files: which there are, what their first bytes tell, and their pixels."""
+"""Image files: list them, read their headers, decode their pixels."""

@@ -1,4 +1,4 @@
-"""Image files without decoding them: size as seen, and whether they are whole."""
+"""Find an image file's size as seen, and whether it is complete, without decoding it."""
 
 import os
 from pathlib import Path
@@ -8,24 +8,24 @@ import numpy as np
 from PIL import Image
 
 ORIENTATION = 0x0112
-# EXIF orientations that turn an image by a quarter.
+# EXIF orientations that turn an image by 90 degrees.
 QUARTER_TURNS = (5, 6, 7, 8)
-# What whole files of a format hold near their end.
+# Bytes near the end of a complete file, by format.
 ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
 TAIL_BYTES = 1024
 
 
 class BrokenImageError(ValueError):
-    """A file that is no image, or not a whole one."""
+    """A file is not an image, or not a complete one."""
 
 
 def size_as_seen(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height in pixels as OpenCV reads an image, turned as EXIF says.
+    """Width and height in pixels of an image as OpenCV reads it, turned as EXIF says.
 
-    Only the header is read, and the end of the file: where the mark of the end is missing, all of it.
+    This reads only the header and the end of the file, or the whole file if the end marker is missing.
 
     Raises:
-        BrokenImageError: the file is empty, cut off or no image.
+        BrokenImageError: the file is empty, cut off or not an image.
     """
     try:
         with Image.open(path) as image:
@@ -39,7 +39,7 @@ def size_as_seen(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation that comes before the pixels, 1 where there is none; OpenCV leaves TIFF's aside."""
+    """EXIF orientation stored before the pixels, 1 if there is none; OpenCV ignores TIFF's."""
     data = image.info.get('exif')
     if not data or image.format == 'TIFF':
         return 1
@@ -55,7 +55,7 @@ def _tail(path: str | os.PathLike[str]) -> bytes:
 
 
 def _decoded_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Size of an image that Pillow does not read; OpenCV decodes the training images."""
+    """Size of an image that Pillow cannot read, by OpenCV, which decodes the training images."""
     data = np.frombuffer(Path(path).read_bytes(), np.uint8) if os.path.isfile(path) else np.empty(0, np.uint8)
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None

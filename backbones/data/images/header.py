@@ -1,4 +1,4 @@
-"""What the first bytes of an image file tell: its kind, size, channels and depth, without decoding it."""
+"""Read an image file's kind, size, channels and depth from its first bytes, without decoding it."""
 
 import struct
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from PIL import (
 
 from backbones.data.images.listing import is_regular, shown
 
-# Pillow's readers by the first bytes. They are called by themselves: Image.open refuses large images.
+# Pillow's readers by a file's first bytes. They are called directly, since Image.open refuses large images.
 READERS: tuple[tuple[bytes, type[ImageFile.ImageFile]], ...] = (
     (b'\xff\xd8\xff', JpegImagePlugin.JpegImageFile),
     (b'\x89PNG\r\n\x1a\n', PngImagePlugin.PngImageFile),
@@ -36,15 +36,15 @@ FLOAT = 3
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """Properties that a file's header tells.
 
     Attributes:
         kind: 'JPEG', 'PNG', 'WEBP', 'BMP' or 'TIFF'.
         stored: (height, width) of the pixels in the file.
         turn: EXIF's orientation, 1 for none.
-        bands: channels, alpha included; a palette counts as one.
-        bits: of one value.
-        mode: Pillow's name of the kind of pixels; of a TIFF 'CMYK', 'LAB', 'F', or ''.
+        bands: number of channels with alpha; a palette counts as one.
+        bits: bits of one value.
+        mode: Pillow's name of the pixel type; for a TIFF 'CMYK', 'LAB', 'F' or ''.
     """
 
     kind: str
@@ -61,10 +61,10 @@ class Header:
 
 
 def read_header(file: BinaryIO) -> Header | None:
-    """Read the header of an open file; None for a kind that is not known here.
+    """Read the header of an open file; None for an unknown kind.
 
     Raises:
-        ValueError: it is broken.
+        ValueError: the header is broken.
     """
     start = file.read(16)
     file.seek(0)
@@ -83,7 +83,7 @@ def file_header(path: str) -> Header | None:
     """Read the header of a file.
 
     Raises:
-        ValueError: it cannot be read; names it.
+        ValueError: the file cannot be read; the message names it.
     """
     try:
         if not is_regular(path):
@@ -101,7 +101,7 @@ def _header(image: ImageFile.ImageFile) -> Header:
     try:
         exif.load(image.info.get('exif', b''))
         turn = exif.get(ExifTags.Base.Orientation, 1)
-    except BROKEN:  # the image may be whole all the same
+    except BROKEN:  # the image itself may still be intact
         turn = 1
     bits = 1 if image.mode == '1' else 16 if image.mode.startswith('I') else 8
     if isinstance(image, PngImagePlugin.PngImageFile):
@@ -110,7 +110,7 @@ def _header(image: ImageFile.ImageFile) -> Header:
 
 
 def _png_bits(image: PngImagePlugin.PngImageFile) -> int:
-    """Bits of one value: Pillow shows colours of 16 bits as if they had 8."""
+    """Bits of one value, read here because Pillow reports 16-bit colours as 8-bit."""
     assert image.fp is not None
     place = image.fp.tell()
     image.fp.seek(24)
@@ -120,7 +120,7 @@ def _png_bits(image: PngImagePlugin.PngImageFile) -> int:
 
 
 def _tiff_header(file: BinaryIO) -> Header:
-    """Read the tags themselves: Pillow knows no mode for five bands."""
+    """Read the tags directly, as Pillow has no mode for five bands."""
     first = file.read(8)
     tags = TiffImagePlugin.ImageFileDirectory_v2(first + file.read(8) if first[2] == 43 else first)
     file.seek(tags.next)

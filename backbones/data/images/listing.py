@@ -1,4 +1,4 @@
-"""Image files below directories: which are listed, each once, and what is passed over."""
+"""List image files below directories, each once, and tell what was passed over."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
-# The one list of what counts as an image, for every command.
+# Suffixes that count as images in every command.
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.webp', '.bmp')
 
 
@@ -17,13 +17,13 @@ class Listing:
 
     Attributes:
         images: sorted paths per directory, the directories in the order given.
-        skipped: how many other files there are, by suffix; hidden ones do not count.
-        repeated: links to images that are listed already.
-        again: directories that a second way leads to: by a link, or as one given lies below another.
-        special: files with an image's name that are none, such as pipes, sockets and links that lead nowhere.
+        skipped: number of other files by suffix, without hidden ones.
+        repeated: number of links to images that are already listed.
+        again: directories reached a second time, by a link or because one given directory lies below another.
+        special: paths with an image's name that are not files, such as pipes, sockets and broken links.
         closed: directories that could not be read, and why.
         left_out: directories that ``keep`` passed over.
-        empty: those of the directories given in which there is no image.
+        empty: given directories without images.
     """
 
     images: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Listing:
     empty: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
-        """What a user should know of what was passed over, one line each."""
+        """Tell the user what was passed over, one line each."""
         kinds = ', '.join(f'{count} {suffix or "without suffix"}' for suffix, count in self.skipped.most_common(5))
         found = [
             (self.left_out, f'not for training, left out: {_some(self.left_out)} (to take one: give it by itself)'),
@@ -50,11 +50,11 @@ class Listing:
 
 
 def list_images(roots: Sequence[str], keep: Callable[[list[str]], list[str]] | None = None) -> Listing:
-    """List the image files under directories, at any depth, links followed, each file once.
+    """List the image files under directories, at any depth and through links, each file once.
 
     Args:
-        roots: directories that exist.
-        keep: chooses of the sorted names of the directories in a directory those to look into; None takes all.
+        roots: existing directories.
+        keep: gets the sorted names of a directory's subdirectories and returns those to look into; None takes all.
     """
     listing, seen, links = Listing(), set[tuple[int, int]](), set[str]()
     for root in roots:
@@ -70,19 +70,19 @@ def list_images(roots: Sequence[str], keep: Callable[[list[str]], list[str]] | N
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path for messages: bytes that are no UTF-8 are written out, as no log could hold them."""
+    """Write a path for messages; bytes that are not UTF-8 are escaped, since logs could not hold them."""
     return os.fsencode(path).decode('utf-8', 'backslashreplace')
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image; hidden files, such as a Mac's ``._`` ones, are none."""
+    """Whether a file's name is that of an image; hidden files, such as a Mac's ``._`` files, do not count."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.')
 
 
 def _walk(
     root: str, listing: Listing, seen: set[tuple[int, int]], keep: Callable[[list[str]], list[str]] | None
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Directories with their files; each directory once, so that links may form circles."""
+    """Yield each directory once with its files, so that circular links are harmless."""
     waiting = [root]
     while waiting:
         place = waiting.pop()
@@ -106,12 +106,12 @@ def _walk(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle of links
+    except OSError:  # a circular link
         return False
 
 
 def _sort_out(place: str, files: list[os.DirEntry[str]], listing: Listing, links: set[str]) -> None:
-    """Put each file of a directory where it belongs."""
+    """Sort the files of a directory into the listing."""
     for entry in files:
         path = os.path.join(place, entry.name)
         if entry.name.startswith('.'):
@@ -134,7 +134,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _drop_repeated(listing: Listing, links: set[str]) -> None:
-    """Keep of links to one image the first, and none where the image itself is listed."""
+    """Keep only the first of several links to one image, and none if the image itself is listed."""
     real = {os.path.realpath(path) for path in listing.images if path not in links}
     kept = []
     for path in listing.images:
@@ -147,10 +147,10 @@ def _drop_repeated(listing: Listing, links: set[str]) -> None:
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a plain file: to open a pipe would wait for ever.
+    """Whether a path is a plain file; opening a pipe would wait for ever.
 
     Raises:
-        OSError: there is nothing, or it may not be looked at.
+        OSError: the path does not exist or may not be examined.
     """
     return stat.S_ISREG(os.stat(path).st_mode)
 

@@ -1,4 +1,4 @@
-"""Bytes of an image file of any usual kind -> RGB as seen; what cannot be read whole is refused."""
+"""Decode image files of any usual kind to RGB as seen; incomplete files are refused."""
 
 import io
 import os
@@ -11,18 +11,18 @@ from PIL import Image, ImageCms, ImageOps
 from backbones.data.images.header import BROKEN, Header, read_header
 from backbones.data.images.listing import is_regular, shown
 
-# Pixels decoded at most, 0.8 GB as RGB: a small file can claim any size.
+# Most pixels to decode, 0.8 GB as RGB, since a small file can claim any size.
 MOST_PIXELS = 2**28
-# What OpenCV can divide the sides of a JPEG by while it decodes.
+# Factors by which OpenCV can divide the sides of a JPEG while decoding.
 REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-# A 16-bit image whose values all fit into so many bits was measured with fewer bits than it is stored with.
+# A 16-bit image whose values all fit into this many bits was recorded with fewer bits than it is stored with.
 NARROW_BITS = 14
-# The last bytes of a whole file.
+# Last bytes of a complete file.
 ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 Range = tuple[float, float]
 
@@ -31,7 +31,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read a file.
 
     Raises:
-        ValueError: there is none, or it cannot be read; names it.
+        ValueError: the file does not exist or cannot be read; the message names it.
     """
     try:
         if not is_regular(path):
@@ -53,18 +53,18 @@ def read_image(path: str | os.PathLike[str], value_range: Range | None = None) -
 def decode(data: bytes, name: str, value_range: Range | None = None) -> np.ndarray:
     """Decode an image as seen: turned as EXIF says, alpha dropped, grey repeated, 16 bit scaled to 8.
 
-    Alpha is dropped, not blended, as torchvision's loaders do: hidden colours show.
+    Alpha is dropped, not blended, as in torchvision's loaders, so hidden colours show.
 
     Args:
-        data: of a jpg, png, webp, tif or bmp file.
-        name: for messages.
+        data: bytes of a jpg, png, webp, tif or bmp file.
+        name: name for messages.
         value_range: values of a 16-bit image that become 0 and 255; None takes 0 and 65535.
 
     Returns:
         uint8 RGB (H, W, 3).
 
     Raises:
-        ValueError: it cannot be read; names it and says why.
+        ValueError: the image cannot be read; the message names it and says why.
     """
     header = checked_header(data, name)
     if header is not None and header.stored[0] * header.stored[1] > MOST_PIXELS:
@@ -83,14 +83,14 @@ def decode(data: bytes, name: str, value_range: Range | None = None) -> np.ndarr
 
 
 def decode_reduced(data: bytes, factor: int) -> np.ndarray | None:
-    """Decode a JPEG at 1 / ``factor`` of its size, each pixel about a mean over factor x factor pixels, as seen.
+    """Decode a JPEG as seen at 1 / ``factor`` of its size; each pixel is about a mean over factor x factor pixels.
 
     Args:
-        data: of the file, whose header `checked_header` has passed.
+        data: bytes of a file whose header has passed `checked_header`.
         factor: a key of `REDUCED`.
 
     Returns:
-        uint8 RGB (ceil(H / factor), ceil(W / factor), 3); None where it is broken.
+        uint8 RGB (ceil(H / factor), ceil(W / factor), 3); None if the file is broken.
     """
     try:
         return _open(data, REDUCED[factor])
@@ -99,10 +99,10 @@ def decode_reduced(data: bytes, factor: int) -> np.ndarray | None:
 
 
 def checked_header(data: bytes, name: str) -> Header | None:
-    """Read the header and refuse what it shows cannot be decoded.
+    """Read the header, and refuse a file that it shows cannot be decoded.
 
     Raises:
-        ValueError: names the file and says why.
+        ValueError: the message names the file and says why.
     """
     try:
         header = read_header(io.BytesIO(data))
@@ -117,7 +117,7 @@ def checked_header(data: bytes, name: str) -> Header | None:
 
 
 def header_fault(header: Header) -> str | None:
-    """Why an image cannot be read in colour, None where it can."""
+    """Why an image cannot be read in colour; None if it can."""
     if header.bands > 4:
         return f'it has {header.bands} bands, and 1, 3 or 4 can be read'
     if header.mode == 'F' or header.bits > 16:
@@ -126,10 +126,10 @@ def header_fault(header: Header) -> str | None:
 
 
 def jpeg_ends(data: bytes) -> bool:
-    """Whether a JPEG reaches its end marker; bytes may follow it, and that of a thumbnail does not count."""
+    """Whether a JPEG reaches its end marker; bytes may follow it, and a thumbnail's end marker does not count."""
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
-        if data[place + 1] == 0xDA:  # pixels start, in which no marker of this value can occur
+        if data[place + 1] == 0xDA:  # pixel data start, which cannot contain the end marker
             return data.find(b'\xff\xd9', place) >= 0
         alone = data[place + 1] in (0x01, 0xFF) or 0xD0 <= data[place + 1] <= 0xD7
         fill = data[place + 1] == 0xFF
@@ -138,10 +138,10 @@ def jpeg_ends(data: bytes) -> bool:
 
 
 def is_cut(path: str | os.PathLike[str], header: Header) -> bool:
-    """Whether a JPEG, PNG or WebP file lacks its end; of other kinds, whose end is not marked, always False.
+    """Whether a JPEG, PNG or WebP file lacks its end; always False for other kinds, which do not mark their end.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the file cannot be read.
     """
     if header.kind == 'WEBP':
         with open(path, 'rb') as file:
@@ -174,7 +174,7 @@ def to_eight_bits(pixels: np.ndarray, value_range: Range | None) -> np.ndarray:
 
 
 def _open(data: bytes, flags: int) -> np.ndarray | None:
-    """Decode with OpenCV, which refuses what is cut short when it reads from memory."""
+    """Decode with OpenCV from memory, where it refuses files that are cut short."""
     if not data:
         return None
     try:
@@ -185,7 +185,7 @@ def _open(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def _rgba(header: Header) -> bool:
-    """OpenCV multiplies colours by alpha in a TIFF of 8 bits."""
+    """Whether OpenCV would multiply colours by alpha, as it does in 8-bit TIFFs."""
     return header.bands == 4 and header.bits == 8 and header.mode != 'CMYK'
 
 

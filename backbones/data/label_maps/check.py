@@ -1,4 +1,4 @@
-"""Do the labels in masks mean what the list of classes says? What training would take silently is refused here."""
+"""Check that the labels in masks match the list of classes; training would accept mismatches silently."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backbones.data.label_maps.read import IGNORED, LabelCounts
 
-# From this share of the pixels on, label 0 is taken for a class where the last class has no label.
+# If the last class never occurs, label 0 counts as a class from this share of the pixels on.
 MUCH = 0.5
 GROUND = ('background', '_background_', '__background__', 'bg')
 
@@ -17,17 +17,17 @@ def check_labels(
     """Compare the labels in masks with the list of classes.
 
     Args:
-        parts: counts of the masks of each part of a data set.
-        classes: their names.
+        parts: label counts of each part of a data set.
+        classes: names of the classes.
         source: the file that lists them.
-        zero_is_class: label n is class n, counted from 0, else class n - 1, and 0 is ignored.
-        sure: whether that was asked for: what may be meant otherwise is then told and not refused.
+        zero_is_class: label n is class n, counted from 0; else it is class n - 1, and 0 is ignored.
+        sure: whether the user asked for ``zero_is_class``; doubts about it are then notes, not errors.
 
     Returns:
         lines on what is odd.
 
     Raises:
-        ValueError: labels beyond the list, no label to train on, or labels that look as if 0 were a class.
+        ValueError: there are labels beyond the list, no label to train on, or labels that look as if 0 were a class.
     """
     if len(classes) == 1:
         raise ValueError(_one_class(source, classes[0], zero_is_class))
@@ -51,7 +51,7 @@ def _used(counts: LabelCounts, first: int) -> set[int]:
 
 
 def _shifted(parts: Sequence[LabelCounts], classes: Sequence[str]) -> str | None:
-    """What looks as if labels counted from 0: the last class never occurs, and 0 does."""
+    """Say why labels seem to count from 0: the last class never occurs, and 0 does."""
     counts, last = parts[0], len(classes)
     if 0 not in counts.pixels or any(last in each.pixels for each in parts):
         return None

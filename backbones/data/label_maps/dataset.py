@@ -1,4 +1,4 @@
-"""Images with label maps whose files end in different suffixes: mmseg's data sets take one."""
+"""Images with label maps whose files have several suffixes; mmseg's data sets allow only one."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from backbones.data.label_maps.pairs import pair_files
 
 @DATASETS.register_module()
 class SegmentationPairs(BaseDataset):
-    """Images and label maps paired by name, whatever their suffixes; gives what mmseg's ``BaseSegDataset`` gives.
+    """Images and label maps paired by name, with any suffix; returns the same as mmseg's ``BaseSegDataset``.
 
     Args:
         data_prefix: directories ``img_path`` and ``seg_map_path``, searched at any depth.

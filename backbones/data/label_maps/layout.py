@@ -1,4 +1,4 @@
-"""Directory layouts of images with label maps: ADE20K's, with the variants met in practice."""
+"""Directory layouts of images with label maps: ADE20K's and its variants in practice."""
 
 import os
 from collections import Counter
@@ -21,10 +21,10 @@ class AdePart:
     """One part of a data set with label maps.
 
     Attributes:
-        images: the directory.
-        masks: that of the label maps.
+        images: directory of the images.
+        masks: directory of the label maps.
         pairs: the files.
-        classes: label n of a mask is ``classes[n - first_label]``; 255 is ignored, and labels below are.
+        classes: label n of a mask is ``classes[n - first_label]``; 255 and labels below ``first_label`` are ignored.
         source: the file that lists the classes.
         first_label: 0 or 1.
         notes: what is odd in the data set, one line each.
@@ -40,7 +40,7 @@ class AdePart:
 
 
 def ade_folders(root: Path) -> dict[str, tuple[Path, Path, Path]]:
-    """Home, images and masks of each part ('train', 'val') that lies in a known layout, in letters of any case."""
+    """Home, images and masks of each part ('train', 'val') in a known layout; upper and lower case are the same."""
     found = {}
     for home in (root, *_children(root, ['ADEChallengeData2016'])):
         for part, splits in SPLITS.items():
@@ -51,15 +51,15 @@ def ade_folders(root: Path) -> dict[str, tuple[Path, Path, Path]]:
 
 
 def find_ade(root: Path, zero_is_class: bool | None = None) -> dict[str, AdePart]:
-    """Find the parts ('train', 'val') of a data set with label maps; empty where ``root`` has no such layout.
+    """Find the parts ('train', 'val') of a data set with label maps; empty if ``root`` has no such layout.
 
     Args:
         root: the directory.
-        zero_is_class: whether label 0 is the first class; where it is None, 0 is ignored, and masks in which it looks
-            like a class are refused.
+        zero_is_class: whether label 0 is the first class; with None, 0 is ignored, and masks are refused in which it
+            looks like a class.
 
     Raises:
-        ValueError: there is no class list, images and masks are no pairs, or the labels are not those listed.
+        ValueError: there is no class list, images and masks do not pair up, or the labels are not those listed.
     """
     folders = ade_folders(root)
     lists = {part: read_classes(home) for part, (home, _, _) in folders.items()}
@@ -76,10 +76,10 @@ def find_ade(root: Path, zero_is_class: bool | None = None) -> dict[str, AdePart
 
 
 def read_classes(home: Path) -> tuple[Path, tuple[str, ...]]:
-    """Read class names: ``classes.txt``, one a line, or ADE20K's own ``objectInfo150.txt``.
+    """Read class names from ``classes.txt``, one per line, or from ADE20K's own ``objectInfo150.txt``.
 
     Raises:
-        ValueError: neither is there, it is no UTF-8 text, or the names are not unique.
+        ValueError: neither file exists, it is not UTF-8 text, or the names are not unique.
     """
     own, ade = home / 'classes.txt', home / 'objectInfo150.txt'
     source = own if own.is_file() else ade
@@ -90,7 +90,7 @@ def read_classes(home: Path) -> tuple[Path, tuple[str, ...]]:
         lines = source.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f'{source} is no UTF-8 text ({error}): save it as UTF-8') from error
-    # ADE20K's has columns Idx, Ratio, Train, Val, Name, tab-separated under a heading.
+    # ADE20K's file has tab-separated columns Idx, Ratio, Train, Val, Name under a heading.
     names = '\n'.join(line.strip() for line in lines).rstrip('\n').split('\n')
     names = names if source == own else [line.split('\t')[-1].strip() for line in names[1:]]
     if '' in names and names != ['']:
@@ -109,7 +109,7 @@ def _places(home: Path, kinds: Sequence[str], splits: Sequence[str]) -> list[Pat
 
 
 def _children(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Directories in a directory with one of some names, in letters of any case, in the order of the names."""
+    """Subdirectories with one of some names, in the order of the names; upper and lower case are the same."""
     there = {entry.name.lower(): entry.name for entry in os.scandir(folder) if entry.is_dir()}
     return [folder / there[name.lower()] for name in names if name.lower() in there]
 

@@ -1,4 +1,4 @@
-"""Images and their label maps: which belong together, and whether each pair fits."""
+"""Pair images with their label maps, and check that each pair fits."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ class Pairs:
     """Images with their masks.
 
     Attributes:
-        images: in the order of their paths.
-        masks: of each image.
+        images: the images, in the order of their paths.
+        masks: the mask of each image.
         notes: what is odd, one line each.
     """
 
@@ -40,7 +40,7 @@ class Pairs:
 
 
 def find_pairs(images: Path, masks: Path) -> Pairs:
-    """Pair images and masks, see `pair_files`, and check that they fit.
+    """Pair images and masks (see `pair_files`), and check that they fit.
 
     Raises:
         ValueError: there are no images, images have no mask, or a pair does not fit (see `pair_fault`).
@@ -56,13 +56,13 @@ def find_pairs(images: Path, masks: Path) -> Pairs:
 
 
 def pair_files(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Pair images and masks of one name, in folders of one name below the two directories.
+    """Pair images and masks that have the same path below their directories, apart from the suffix.
 
     Returns:
-        the pairs, in the order of the images' paths; and the masks without image.
+        the pairs, in the order of the images' paths, and the masks without image.
 
     Raises:
-        ValueError: there are no images, images have no mask, or two files have one name but for their suffix.
+        ValueError: there are no images, images have no mask, or two files differ only in their suffix.
     """
     files = [Path(path) for path in list_images([str(images)]).images]
     kept = [path for path in map(Path, list_images([str(masks)]).images) if path.suffix.lower() in MASK_SUFFIXES]
@@ -81,7 +81,7 @@ def pair_files(images: Path, masks: Path) -> tuple[list[tuple[Path, Path]], list
 
 
 def _refuse_twins(files: list[Path], what: str) -> None:
-    """Refuse two images for one mask, such as masks that lie beside the images, and two masks for one image."""
+    """Refuse two images for one mask (masks beside the images look like that) and two masks for one image."""
     count = Counter(path.with_suffix('') for path in files)
     twins = [path for path in files if count[path.with_suffix('')] > 1]
     if twins:
@@ -93,7 +93,7 @@ def _refuse_twins(files: list[Path], what: str) -> None:
 
 
 def pair_fault(image: Path, mask: Path) -> str | None:
-    """Why a pair cannot be used, told from the headers of the two files; None where it can."""
+    """Why a pair cannot be used, judged by the headers of both files; None if it can."""
     try:
         picture, labels = file_header(str(image)), file_header(str(mask))
     except ValueError as error:
@@ -122,7 +122,7 @@ def _size_fault(image: Path, mask: Path, picture: Header, labels: Header) -> str
 
 
 def _hint(masks: Path, unused: list[Path]) -> str:
-    """What the masks are called, where they have other names than the images."""
+    """Hint at how the masks are named or stored, if no mask fits."""
     if unused:
         return f'. Masks there are called {unused[0].name}: a mask has the name of its image, and ends in .png'
     jpeg = any(path.suffix.lower() in ('.jpg', '.jpeg') for path in masks.rglob('*'))

@@ -1,4 +1,4 @@
-"""Label maps of segmentation: reading them as mmseg does, and counting the labels in them."""
+"""Read label maps of segmentation as mmseg does, and count the labels in them."""
 
 import io
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from backbones.data.images.header import BROKEN
 from backbones.data.images.listing import shown
 from backbones.data.images.read import read_bytes
 
-# Stands for no class, whatever else does.
+# Always means no class, whichever other labels do.
 IGNORED = 255
-# Labels are counted in so many pixels, and in so many masks at least.
+# Count labels in at most this many pixels, but in at least this many masks.
 MOST_COUNTED = 2**28
 LEAST_MASKS = 20
 THREADS = 8
 
 
 def read_labels(path: str | Path) -> np.ndarray:
-    """Read a label map as mmseg does, by Pillow: of a palette the indices, of 1 bit 0 and 1, of 16 bit the values.
+    """Read a label map with Pillow, as mmseg does: palette images give indices, 1 bit 0 and 1, 16 bit the values.
 
     Returns:
         uint8, uint16 or int32 (H, W).
 
     Raises:
-        ValueError: it cannot be read, has several channels or holds no whole numbers; names it.
+        ValueError: the map cannot be read, has several channels or no whole numbers; the message names it.
     """
     data = read_bytes(path)
     try:
@@ -44,13 +44,13 @@ def read_labels(path: str | Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What is in some masks.
+    """Counts of the labels in some masks.
 
     Attributes:
-        pixels: label -> how many pixels have it.
+        pixels: label -> number of pixels with it.
         example: label -> a mask that has it.
-        looked_at: masks counted.
-        masks: masks there are.
+        looked_at: number of masks examined.
+        masks: number of all masks.
     """
 
     pixels: dict[int, int]
@@ -59,19 +59,19 @@ class LabelCounts:
     masks: int
 
     def share(self, label: int) -> float:
-        """Share of the pixels that have a label."""
+        """Share of the pixels that have this label."""
         return self.pixels.get(label, 0) / max(1, sum(self.pixels.values()))
 
     @property
     def where(self) -> str:
-        """How many masks were looked at, for messages."""
+        """Number and place of the masks examined, for messages."""
         place = next(iter(self.example.values())).parent
         some = '' if self.looked_at == self.masks else f' of {self.masks}'
         return f'{self.looked_at}{some} masks in {place}'
 
 
 def count_labels(masks: Sequence[Path]) -> LabelCounts:
-    """Count the labels in masks: in all up to `MOST_COUNTED` pixels, else in some, evenly spread.
+    """Count the labels in all masks or, beyond `MOST_COUNTED` pixels, in an evenly spread sample.
 
     Raises:
         ValueError: see `read_labels`.

@@ -1,1 +1,1 @@
-"""Point a config at a directory: classes, heads and data sets follow from what is there."""
+"""Point a config at a directory, and set classes, heads and data sets from what is there."""

@@ -1,4 +1,4 @@
-"""Detectors of boxes alone, out of configs that learn masks too: for data without outlines."""
+"""Turn configs that learn masks into detectors of boxes only, for data without outlines."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,13 +7,13 @@ from mmengine.config import Config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 EVALUATORS = ('val_evaluator', 'test_evaluator')
-# Read outlines, or need them read.
+# Options that load outlines, or need them loaded.
 MASK_SWITCHES = ('with_mask', 'by_mask')
 MASK_PARTS = ('mask_head', 'mask_roi_extractor')
 
 
 def learns_masks(cfg: Config) -> bool:
-    """Whether a detector learns outlines: it has a mask head, or is of a kind without any and its data has outlines."""
+    """Whether a detector learns outlines: it has a mask head, or its kind has none and its data are read with them."""
     heads = [node['mask_head'] for node in _dicts(cfg.model) if 'mask_head' in node]
     return any(heads) if heads else reads_masks(cfg)
 
@@ -24,10 +24,10 @@ def reads_masks(cfg: Config) -> bool:
 
 
 def detect_boxes_only(cfg: Config) -> list[str]:
-    """Take mask heads out, load no outlines, and evaluate boxes; returns one line per thing set.
+    """Remove mask heads, load no outlines, and evaluate boxes; return one line per thing set.
 
     Raises:
-        ValueError: the model learns masks with something else than a mask head.
+        ValueError: the model learns masks without a mask head.
     """
     done = []
     if learns_masks(cfg):
@@ -41,7 +41,7 @@ def detect_boxes_only(cfg: Config) -> list[str]:
 
 
 def read_boxes_only(cfg: Config, loaders: tuple[str, ...]) -> list[str]:
-    """Load no outlines in some dataloaders, and evaluate boxes alone; returns one line per thing set."""
+    """Load no outlines in some dataloaders, and evaluate only boxes; return one line per thing set."""
     done = []
     for node in (node for loader in loaders for node in _dicts(cfg.get(loader))):
         node.update({name: False for name in MASK_SWITCHES if node.get(name)})

@@ -1,15 +1,15 @@
-"""The data sets inside a config: below wrappers, under any scope."""
+"""Find the data sets inside a config, below wrappers and under any scope."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What wrappers of mmengine, mmdet and mmseg (RepeatDataset, ClassBalancedDataset, MultiImageMixDataset, ConcatDataset)
-# call what they wrap.
+# Arguments under which wrappers of mmengine, mmdet and mmseg (RepeatDataset, ClassBalancedDataset,
+# MultiImageMixDataset, ConcatDataset) hold what they wrap.
 INNER = ('dataset', 'datasets')
 
 
 def inner_datasets(dataset: Any) -> list[Any]:
-    """The data sets that read files: ``dataset`` itself, or what its wrappers hold, at any depth, in order."""
+    """List the data sets that read files: ``dataset`` itself, or those in its wrappers at any depth, in order."""
     held = [dataset[key] for key in INNER if dataset.get(key)]
     if not held:
         return [dataset]
@@ -18,9 +18,9 @@ def inner_datasets(dataset: Any) -> list[Any]:
 
 
 def loaded_datasets(cfg: Any, part: str) -> Iterator[tuple[str, list[Any]]]:
-    """Name and data sets of each dataloader that reads a part ('train' or 'val').
+    """Yield name and data sets of each dataloader that reads a part ('train' or 'val').
 
-    The test part of a published set has no labels, so that testing reads ``val``.
+    Testing reads ``val`` too, since the test part of a published set has no labels.
     """
     for key in ('train_dataloader',) if part == 'train' else ('val_dataloader', 'test_dataloader'):
         loader = cfg.get(key)
@@ -35,6 +35,6 @@ def type_name(dataset: Mapping[str, Any]) -> str:
 
 
 def in_scope(name: str, other: Any) -> str:
-    """``name`` in the scope of another type: of ``mmseg.ADE20KDataset`` for mmseg."""
+    """Put ``name`` in the scope of another type, such as mmseg for ``mmseg.ADE20KDataset``."""
     scope = other.rpartition('.')[0] if isinstance(other, str) else ''
     return f'{scope}.{name}' if scope else name

@@ -17,15 +17,15 @@ from backbones.data.pointing.places import evaluators, palette, parts_in_use, re
 
 
 def apply_coco(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
-    """Set annotation files, image folders, classes, and what else the annotations decide.
+    """Set annotation files, image folders, classes, and everything else that depends on the annotations.
 
-    Annotations that had to be corrected are written to the working directory, where training and evaluation read them.
+    Corrected annotations are written to the working directory, where training and evaluation read them.
 
     Returns:
         one line per thing set, and per thing that is odd.
 
     Raises:
-        ValueError: the layout, a part or an annotation file is not what it has to be.
+        ValueError: the layout, a part or an annotation file is not as it has to be.
     """
     parts = find_coco(root, learns_masks(cfg), need)
     require(parts, need, root, 'coco')
@@ -53,12 +53,12 @@ def apply_coco(cfg: Config, root: Path, need: Sequence[str]) -> list[str]:
 
 
 def _readable(cfg: Config, name: str, part: CocoPart) -> Path:
-    """The file to read a part from: its own, or the corrected one, which is written."""
+    """File to read a part from: its own, or a corrected one, which is written here."""
     if not part.changed:
         return part.annotations
     file = Path(cfg.get('work_dir') or 'work_dirs') / 'annotations' / f'{name}.json'
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Every process writes the same, whole before it gets its name.
+    # Every process writes the same content, and completes the file before it gets its final name.
     part_file = file.with_suffix(f'.{os.getpid()}')
     part_file.write_text(json.dumps(part.content), encoding='utf-8')
     part_file.replace(file)
@@ -66,7 +66,7 @@ def _readable(cfg: Config, name: str, part: CocoPart) -> Path:
 
 
 def _lines(cfg: Config, name: str, part: CocoPart) -> list[str]:
-    """What was corrected in a part, and what of it is not used."""
+    """Tell what was corrected in a part and what of it is not used."""
     lines = list(part.notes)
     if part.changed:
         lines.append(f'corrected annotations of {part.annotations} are read in place of it')
@@ -82,7 +82,7 @@ def _lines(cfg: Config, name: str, part: CocoPart) -> list[str]:
 
 
 def _settle_masks(cfg: Config, parts: dict[str, CocoPart]) -> list[str]:
-    """Learn, load and evaluate masks only where there are outlines."""
+    """Learn, load and evaluate masks only if there are outlines."""
     without = {name for name, part in parts.items() if part.outlines.total and not part.outlines.usable}
     first = next(name for name, _ in parts_in_use(parts))
     if first in without or (reads_masks(cfg) and not learns_masks(cfg)):

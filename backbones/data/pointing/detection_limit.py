@@ -1,4 +1,4 @@
-"""How many objects a detector returns for an image, from how many the annotations have."""
+"""Set how many objects a detector returns for an image, from how many the annotations have."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,21 +9,21 @@ from mmengine.config import Config
 # New images may hold more objects than the annotated ones.
 ROOM = 1.5
 STEP = 100
-# mmdet's.
+# mmdet's default.
 PROPOSALS = (100, 300, 1000)
 
 
 def raise_limits(cfg: Config, most: int, evaluators: Iterable[Any]) -> list[str]:
-    """Raise ``max_per_img`` where an annotated image holds more objects; returns one line per thing set.
+    """Raise ``max_per_img`` if an annotated image holds more objects; return one line per thing set.
 
     Args:
         cfg: changed in place.
-        most: objects in the image that has most.
-        evaluators: those of the config, which count so many detections too.
+        most: largest number of objects in an image.
+        evaluators: the config's evaluators, whose number of detections is raised too.
     """
     done = []
     for path, node in _limits(cfg.model.get('test_cfg'), 'model.test_cfg'):
-        # Proposals of a first stage are cut to objects by the second.
+        # The second stage reduces the first stage's proposals to objects.
         wanted = (2 if path.endswith('.rpn') else 1) * STEP * math.ceil(ROOM * most / STEP)
         if node['max_per_img'] >= (2 * most if path.endswith('.rpn') else most):
             continue
@@ -32,7 +32,7 @@ def raise_limits(cfg: Config, most: int, evaluators: Iterable[Any]) -> list[str]
                 node[key] = wanted
                 done.append(f'{path}.{key} = {wanted} (an image holds {most} objects)')
     for evaluator in evaluators:
-        # Detections of an image: the evaluation ranks and cuts them again.
+        # The evaluation ranks an image's detections and cuts them again.
         *fewer, last = evaluator.get('proposal_nums', PROPOSALS)
         if most > last:
             evaluator['proposal_nums'] = [*fewer, STEP * math.ceil(ROOM * most / STEP)]

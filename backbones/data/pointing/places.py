@@ -1,4 +1,4 @@
-"""The places of a config that a data set decides about: classes, heads, evaluators."""
+"""The places of a config that depend on the data set: classes, heads, evaluators."""
 
 import colorsys
 from collections.abc import Iterator, Sequence
@@ -16,17 +16,17 @@ Part = TypeVar('Part')
 def palette(count: int) -> list[tuple[int, int, int]]:
     """Colours for classes, RGB: hues a golden angle apart, in two brightnesses.
 
-    Tuples: mmdet's visualizer takes a list for a list of colours.
+    Colours are tuples, since mmdet's visualizer would read a list as a list of colours.
     """
     colours = [colorsys.hsv_to_rgb(index * 0.618033988749895 % 1, 1, (230, 160)[index % 2]) for index in range(count)]
     return [(round(red), round(green), round(blue)) for red, green, blue in colours]
 
 
 def require(parts: dict[str, Any], need: Sequence[str], root: Path, kind: str) -> None:
-    """Refuse a directory that lacks a part, with the layouts of this kind.
+    """Refuse a directory that lacks a part, and show the layouts of this kind.
 
     Raises:
-        ValueError: names what is missing.
+        ValueError: the message names what is missing.
     """
     missing = [name for name in need if name not in parts]
     if missing:
@@ -35,10 +35,10 @@ def require(parts: dict[str, Any], need: Sequence[str], root: Path, kind: str) -
 
 
 def same_classes(parts: dict[str, Any]) -> tuple[str, ...]:
-    """The classes that all parts list in one order.
+    """The classes, which all parts must list in the same order.
 
     Raises:
-        ValueError: they list others.
+        ValueError: the lists differ.
     """
     first, *others = parts.values()
     for other in others:
@@ -63,7 +63,7 @@ def evaluators(cfg: Config) -> Iterator[Any]:
 
 
 def set_classes(cfg: Config, classes: tuple[str, ...]) -> list[str]:
-    """Set the number of classes in all heads; returns one line per thing set."""
+    """Set the number of classes in all heads; return one line per thing set."""
     heads = [path for path, head in _with_num_classes(cfg.model, 'model')]
     for _, head in _with_num_classes(cfg.model, 'model'):
         head['num_classes'] = len(classes)
@@ -72,7 +72,7 @@ def set_classes(cfg: Config, classes: tuple[str, ...]) -> list[str]:
 
 
 def _with_num_classes(node: Any, path: str) -> Iterator[tuple[str, dict]]:
-    """Every dict under ``node`` that counts classes: heads, alone or in lists (cascades, several auxiliary heads)."""
+    """Yield every dict under ``node`` with ``num_classes``: heads, single or in lists (cascades, auxiliary heads)."""
     if isinstance(node, dict) and 'num_classes' in node:
         yield path, node
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()

@@ -1,4 +1,4 @@
-"""Point a config at a directory: find its layout, read its classes, set them wherever the config needs them."""
+"""Point a config at a directory: find the layout, read the classes, set both wherever the config needs them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,17 +24,17 @@ def apply_data_root(
     """Set dataset paths, class names and their number everywhere in a config.
 
     Args:
-        cfg: config whose data sets, alone or in wrappers, are of a type in `RULES`; changed in place.
+        cfg: config whose data sets, wrapped or not, have a type in `RULES`; changed in place.
         roots: the directory; pretraining takes several.
-        need: parts that must exist, of 'train' and 'val'; the others are left as they are where they are absent.
-        zero_is_class: of label maps, see `apply_ade`.
+        need: parts of 'train' and 'val' that must exist; other parts are left as they are if absent.
+        zero_is_class: option for label maps, see `apply_ade`.
 
     Returns:
         one line per thing set.
 
     Raises:
-        ValueError: a directory, layout, part, class list or annotation is not what it has to be, or the config reads
-            data that cannot be had from a directory; the message says what is.
+        ValueError: a directory, layout, part, class list or annotation is not as it has to be, or the config reads
+            data that a directory cannot provide; the message says which.
     """
     given = [str(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
     directories = [Path(root).expanduser() for root in given]
@@ -53,10 +53,10 @@ def apply_data_root(
 
 
 def find_rule(cfg: Config) -> Rule:
-    """The way to point all data sets of a config at a directory.
+    """Find the rule that points all data sets of a config at a directory.
 
     Raises:
-        ValueError: there is none for a type, two types take other layouts, or a dataloader reads several data sets.
+        ValueError: a type has no rule, two types need different layouts, or a dataloader reads several data sets.
     """
     rules = {}
     for loader, datasets in (found for part in PARTS for found in loaded_datasets(cfg, part)):
@@ -116,8 +116,8 @@ def _apply_folders(cfg: Config, roots: list[Path], need: Sequence[str]) -> list[
     return [*done, *set_classes(cfg, classes)]
 
 
-# Data set that a config reads, under any scope -> how to point it at directories. What is not here has no rule: a
-# labelled set must never be taken for images to pretrain on.
+# Data set type of a config, under any scope -> how to point it at directories. Other types have no rule, so that a
+# labelled set is never mistaken for images to pretrain on.
 RULES: dict[str, Rule] = {
     'UnlabelledImages': _apply_images,
     'CachedTokenImages': _apply_images,

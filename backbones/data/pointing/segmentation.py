@@ -12,16 +12,16 @@ from backbones.data.pointing.places import PARTS, palette, parts_in_use, require
 
 
 def apply_ade(cfg: Config, root: Path, need: Sequence[str], zero_is_class: bool | None = None) -> list[str]:
-    """Set directories, suffixes, classes and what label 0 means; returns one line per thing set.
+    """Set directories, suffixes, classes and the meaning of label 0; return one line per thing set.
 
     Args:
         cfg: changed in place.
         root: the directory.
         need: parts that must exist.
-        zero_is_class: see `find_ade`; None takes what the config says with ``reduce_zero_label=False``, if it does.
+        zero_is_class: see `find_ade`; None means True if the config says ``reduce_zero_label=False``.
 
     Raises:
-        ValueError: the layout, a part, a pair or a label is not what it has to be.
+        ValueError: the layout, a part, a pair or a label is not as it has to be.
     """
     if zero_is_class is None and _config_keeps_zero(cfg):
         zero_is_class = True
@@ -57,13 +57,13 @@ def _set_files(dataset: Any, part: AdePart) -> None:
 
 
 def _config_keeps_zero(cfg: Config) -> bool:
-    """Whether the config says of all its data sets that label 0 is a class."""
+    """Whether the config says for all its data sets that label 0 is a class."""
     said = [dataset.get('reduce_zero_label') for part in PARTS for _, (dataset,) in loaded_datasets(cfg, part)]
     return set(said) == {False}
 
 
 def _label_readers(node: Any) -> Iterator[dict]:
-    """Steps of pipelines, nested ones too, that say for themselves what label 0 means."""
+    """Yield pipeline steps, nested ones too, that have their own setting for label 0."""
     entries = node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ()
     for entry in entries:
         if isinstance(entry, dict) and entry.get('reduce_zero_label') is not None and 'type' in entry:

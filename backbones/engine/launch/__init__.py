@@ -1,1 +1,1 @@
-"""What the command lines share: flags, configs, weights and how an error ends."""
+"""Code shared by the command lines: flags, configs, weights and how errors end a command."""

@@ -1,4 +1,4 @@
-"""What ``--cfg-options`` asked for wins over what other flags work out."""
+"""Let values of ``--cfg-options`` win over values that other flags compute."""
 
 import copy
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ class Asked:
         self.values = {path: copy.deepcopy(value) for path, value in found.items() if value is not _ABSENT}
 
     def keep(self, cfg: Config, flag: str) -> list[str]:
-        """Put back what a flag has replaced.
+        """Restore the values that a flag has replaced.
 
         Args:
             cfg: changed in place.
-            flag: what to call it.
+            flag: name of the flag, for messages.
 
         Returns:
-            a line for each value that stays as asked.
+            a line for each restored value.
         """
         told = []
         for path, value in self.values.items():
@@ -47,7 +47,7 @@ class Asked:
 
 
 def look_up(cfg: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path, list entries by number; `_ABSENT` where there is none."""
+    """Value at a path, with list entries by number; `_ABSENT` if there is none."""
     for key in path:
         if isinstance(cfg, list | tuple) and key.isdigit() and int(key) < len(cfg):
             cfg = cfg[int(key)]
@@ -66,7 +66,7 @@ def set_value(cfg: Any, path: tuple[str, ...], value: Any) -> None:
 
 
 def _leaves(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, ...]]:
-    """Paths of the values in an option: what a flag puts beside them, in a dict or a list of dicts, is no conflict."""
+    """Paths of the single values in an option; a flag may add others beside them, in a dict or a list of dicts."""
     if isinstance(value, dict):
         entries = list(value.items())
     elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):

@@ -1,4 +1,4 @@
-"""What the command lines share: read a config, point it at data and weights, and refuse what cannot run."""
+"""Code shared by the command lines: read a config, point it at data and weights, and refuse what cannot run."""
 
 import importlib.metadata
 import json
@@ -41,17 +41,17 @@ __all__ = [
     'versions',
 ]
 
-# Devices whose bf16 autocast nobody has tried with OpenMMLab's heads; mmengine refuses reduced precision there.
+# Devices whose bf16 autocast is untested with OpenMMLab's heads; mmengine refuses reduced precision there.
 WITHOUT_BF16 = ('mps',)
 
 PACKAGES = ('dense-mae', 'torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation')
 
 
 def check_data(cfg: Config, parts: tuple[str, ...] = ('train', 'val')) -> list[str]:
-    """Refuse dataset paths that do not exist; nothing to tell otherwise.
+    """Refuse dataset paths that do not exist; return no lines otherwise.
 
     Raises:
-        UsageError: names the path and ``--data-root``.
+        UsageError: the message names the path and ``--data-root``.
     """
     for part in parts:
         loader = cfg.get(f'{part}_dataloader')
@@ -67,16 +67,16 @@ def _dataset_paths(dataset: dict[str, Any]) -> Iterator[Path]:
     prefixes = (dataset.get('data_prefix') or {}).values()
     for root in [roots] if isinstance(roots, str) else roots:
         if '://' in root:
-            continue  # an address, of shards
+            continue  # a URL of shards
         below = [name for name in (dataset.get('ann_file'), *prefixes) if name]
         yield from (Path(root) / name for name in below or [''])
 
 
 def check_bf16(device: str) -> None:
-    """Refuse bf16 autocast where it is not known to work.
+    """Refuse bf16 autocast on devices where it is not known to work.
 
     Raises:
-        UsageError: names the device.
+        UsageError: the message names the device.
     """
     if device in WITHOUT_BF16:
         raise UsageError(
@@ -102,7 +102,7 @@ def evaluate_in_bf16(cfg: Config, part: str) -> list[str]:
     """Validate (``part`` 'val') or test ('test') in bf16 autocast.
 
     Returns:
-        a line that says so, or none where the config's loop is one of its own.
+        a line that says so, or none if the config uses a custom loop.
 
     Raises:
         UsageError: the device has no bf16 autocast.
@@ -118,7 +118,7 @@ def evaluate_in_bf16(cfg: Config, part: str) -> list[str]:
 
 
 def set_compile(cfg: Config) -> str:
-    """Compile what takes the time: the losses of a pretraining model, or backbone and neck.
+    """Compile the slow parts: the losses of a pretraining model, or backbone and neck.
 
     Raises:
         UsageError: the model has none of these.
@@ -131,7 +131,7 @@ def set_compile(cfg: Config) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide about results."""
+    """Versions of Python and of the packages that influence results."""
     found = {'python': platform.python_version()}
     for package in PACKAGES:
         try:

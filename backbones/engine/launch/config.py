@@ -1,4 +1,4 @@
-"""Read a config file, with the options of the command line in it."""
+"""Read a config file and apply the options of the command line."""
 
 import inspect
 import os
@@ -14,7 +14,7 @@ from backbones.console.places import find_config
 from backbones.engine.launch.keys import name_classes
 from backbones.engine.launch.options import apply_options, slip_of
 
-# Read by mmengine beside the arguments of its Runner.
+# Keys that mmengine reads in addition to the arguments of its Runner.
 EXTRA_KEYS = {
     'activation_checkpointing',
     'compile',
@@ -30,7 +30,7 @@ SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 
 
 def read_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
-    """Read a config file, apply ``--cfg-options`` and settle the working directory.
+    """Read a config file, apply ``--cfg-options`` and choose the working directory.
 
     Raises:
         UsageError: see `open_config`.
@@ -41,11 +41,11 @@ def read_config(path: str | Path, options: dict[str, Any] | None = None, work_di
 def open_config(
     path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None
 ) -> tuple[Config, list[str]]:
-    """`read_config`, and lines about what nothing reads.
+    """Do `read_config`, and return lines about unused keys too.
 
     Raises:
         UsageError: the file is absent or broken, an option leads nowhere, or a top-level key is nearly one that a
-            runner reads. Other keys are taken for variables of the file's own, as OpenMMLab's configs have them.
+            runner reads. Other keys count as variables of the file, as OpenMMLab's configs have them.
     """
     path = find_config(path)
     if path.is_dir():
@@ -54,7 +54,7 @@ def open_config(
         raise UsageError(f'config {path}: its name ends in none of {", ".join(SUFFIXES)}')
     try:
         cfg = Config.fromfile(path)
-    # A config is code, so any exception may come out.
+    # A config is code, so any exception is possible.
     except Exception as error:
         name, text = type(error).__name__, one_line(error)
         if isinstance(error, RecursionError):
@@ -74,7 +74,7 @@ def open_config(
 
 
 def _check_work_dir(path: Path) -> None:
-    """Refuse a place where no directory can be made."""
+    """Refuse a path where no directory can be created."""
     there = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     if not there.is_dir():
         raise UsageError(f'work_dir {path}: {there} is a file, and no directory')
@@ -83,10 +83,10 @@ def _check_work_dir(path: Path) -> None:
 
 
 def require_keys(cfg: Config, keys: Sequence[str], path: str | Path) -> None:
-    """Refuse a config that is only a part of one.
+    """Refuse an incomplete config.
 
     Raises:
-        UsageError: names the keys it lacks.
+        UsageError: the message names the missing keys.
     """
     absent = [key for key in keys if cfg.get(key) is None]
     if absent:
@@ -102,7 +102,7 @@ def unknown_keys(cfg: Config) -> list[str]:
 
 
 def _drop_hooks(cfg: Config) -> None:
-    """Let ``default_hooks.NAME=None`` leave out any hook: mmengine takes that for its own alone."""
+    """Let ``default_hooks.NAME=None`` remove any hook; mmengine allows this for its own hooks only."""
     hooks = cfg.get('default_hooks') or {}
     for name in [name for name, hook in hooks.items() if hook is None and name not in HOOKS_OF_MMENGINE]:
         hooks.pop(name)
@@ -116,14 +116,14 @@ def _tell_unread(cfg: Config) -> list[str]:
 def _refuse_slips(cfg: Config, path: Path) -> None:
     for key in unknown_keys(cfg):
         meant = _meant(key)
-        # Variables named after what they make up: val_evaluator_abs, models.
+        # Variables named after the key that they help to build: val_evaluator_abs, models.
         built_on = meant and meant in cfg and (key.startswith(f'{meant}_') or key == f'{meant}s')
         if meant and not built_on:
             raise UsageError(f'config {path}: nothing reads {key}; did you mean {meant}?')
 
 
 def _refuse_unread(cfg: Config, options: dict[str, Any], path: Path) -> None:
-    """Options have to change something: a variable of the file has done its work when the file is read."""
+    """Refuse options that change nothing: setting a variable of the file has no effect once the file is read."""
     for name in options:
         key = name.removesuffix('+').partition('.')[0]
         if key not in RUNNER_KEYS:

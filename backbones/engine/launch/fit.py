@@ -1,4 +1,4 @@
-"""Does the checkpoint of a whole model fit the model and the data? The answer in one line."""
+"""Check whether a whole model's checkpoint fits the model and the data, and answer in one line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,14 +9,14 @@ SHOWN = 3  # names of each kind
 
 
 def state_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights in the content of a checkpoint, named as the model's are."""
+    """Weights in the content of a checkpoint, under the model's names."""
     inner = content.get('state_dict', content)
     inner = inner if isinstance(inner, Mapping) else content
     return {name.removeprefix('module.'): value for name, value in inner.items() if isinstance(value, Tensor)}
 
 
 def misfit(content: Mapping[str, Any], model: nn.Module) -> str | None:
-    """What of a checkpoint does not fit a model: names and shapes, the first few of each kind; None if all fits."""
+    """Say what in a checkpoint does not fit a model: the first few names and shapes of each kind; None if all fits."""
     theirs, own = state_of(content), model.state_dict()
     other = [
         f'{name} {tuple(theirs[name].shape)} in the file, {tuple(value.shape)} in the model'
@@ -36,14 +36,14 @@ def misfit(content: Mapping[str, Any], model: nn.Module) -> str | None:
 
 
 def classes_of(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of the classes that a checkpoint was trained on, none where it does not tell."""
+    """Names of the classes that a checkpoint was trained on; none if it does not tell."""
     meta = content.get('meta')
     data = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     return tuple((data or {}).get('classes') or ()) if isinstance(data, Mapping | None) else ()
 
 
 def other_classes(content: Mapping[str, Any], classes: Sequence[str]) -> str | None:
-    """How the classes of a checkpoint differ from those of the data; None where they do not."""
+    """Say how the classes of a checkpoint differ from those of the data; None if they agree."""
     theirs = classes_of(content)
     if not theirs or theirs == tuple(classes):
         return None

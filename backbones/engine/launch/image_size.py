@@ -1,4 +1,4 @@
-"""``--img-size``: one size in model, crops and pipelines, whatever the task."""
+"""``--img-size``: set one size in model, crops and pipelines, for any task."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,16 +11,16 @@ DEFAULT = 224  # img_size of PlainViT
 # Arguments of mmdet's and mmseg's transforms that are sizes in pixels.
 TRANSFORM_SIZES = ('scale', 'scales', 'img_scale', 'crop_size', 'size')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Crop types of mmdet whose crop_size is a share, not pixels.
+# Crop types of mmdet whose crop_size is a share, not in pixels.
 SHARES = ('relative', 'relative_range')
 
 
 def set_image_size(cfg: Config, size: int) -> list[str]:
     """Set the size of images in every place of a config.
 
-    The backbone's (or encoder's) grid, crops of pretraining and fine-tuning, views for a tokenizer, scales and crops of
-    detection and segmentation pipelines, padding and sliding windows. Sizes other than the model's keep their ratio
-    to it: a scale of (2048, 512) for 512 px becomes (1024, 256) for 256.
+    These are the backbone's (or encoder's) grid, crops of pretraining and fine-tuning, views for a tokenizer, scales
+    and crops of detection and segmentation pipelines, padding and sliding windows. Other sizes keep their ratio to the
+    model's: a scale of (2048, 512) for 512 px becomes (1024, 256) for 256.
 
     Args:
         cfg: changed in place.
@@ -30,7 +30,7 @@ def set_image_size(cfg: Config, size: int) -> list[str]:
         a line that says what was set.
 
     Raises:
-        ValueError: the size does not fit the patch, or a part of the config has no size that could be set.
+        ValueError: the size does not fit the patch, or a part of the config has no size to set.
     """
     vit = _vit(cfg)
     patch = vit.get('patch_size', 16) if vit is not None else 8
@@ -54,7 +54,7 @@ def set_image_size(cfg: Config, size: int) -> list[str]:
 
 
 def check_image_size(cfg: Config) -> list[str]:
-    """A line where images are cut to another size than the model is built for, so that positions are resampled."""
+    """Warn if images are cut to another size than the model is built for, so that positions are resampled."""
     vit = cfg.model.get('backbone') or cfg.model.get('encoder') or {}
     if vit.get('type') != 'PlainViT' or not cfg.get('train_dataloader'):
         return []
@@ -85,7 +85,7 @@ def _vit(cfg: Config) -> Any:
 
 
 def _set_model(model: Any, before: int, size: int, scale: Callable[[Any], Any]) -> list[str]:
-    """Padding, crops of the preprocessor and sliding windows."""
+    """Set padding, crops of the preprocessor and sliding windows."""
     places = []
     preprocessor, test = model.get('data_preprocessor') or {}, model.get('test_cfg') or {}
     if preprocessor.get('pad_size_divisor') == before:  # padded to whole images, as ViTDet is
@@ -117,12 +117,12 @@ def _set_dataset(dataset: Any, where: str, size: int, scale: Callable[[Any], Any
             raise ValueError(f'--img-size finds no size to set in {where}.dataset ({inner.get("type")})')
 
 
-# Data sets of pretraining that cut views; a token cache has its own, which cannot be changed.
+# Data sets of pretraining that cut views; a token cache has fixed views.
 CROPPED = ('UnlabelledImages', 'ShardedImages')
 
 
 def _set_transform(step: Any, scale: Callable[[Any], Any]) -> int:
-    """Scale the sizes in a transform and those inside it; returns how many there were."""
+    """Scale the sizes in a transform and in those inside it; return their number."""
     found = 0
     for name, value in step.items():
         if name in TRANSFORM_SIZES and value is not None and step.get('crop_type') not in SHARES:

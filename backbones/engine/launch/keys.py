@@ -1,4 +1,4 @@
-"""Name the key of a config behind an error that its building raised."""
+"""Name the config key that caused an error while building from it."""
 
 import difflib
 import inspect
@@ -19,7 +19,7 @@ UNREGISTERED = re.compile(r'([\w.]+) is not in the (\S+?)::(.+?) registry')
 
 @contextmanager
 def named_keys(cfg: Config) -> Iterator[None]:
-    """Turn errors about arguments and types that do not exist into ones that name their place in a config.
+    """Turn errors about unknown arguments and types into errors that name their place in a config.
 
     Raises:
         UsageError: in place of the error.
@@ -51,7 +51,7 @@ def named_keys(cfg: Config) -> Iterator[None]:
 
 
 def _place_of_key(cfg: Config, owner: str, key: str) -> str | None:
-    """Dotted name of a key: in a dict of the class that refused it, else wherever there is one."""
+    """Dotted name of a key in a dict of the class that refused it, else in any dict that has it."""
     found = [(path, node) for path, node in dicts_of(cfg) if key in node]
     exact = [path for path, node in found if str(node.get('type', '')).rpartition('.')[2] == owner]
     places = exact or [path for path, _ in found]
@@ -59,7 +59,7 @@ def _place_of_key(cfg: Config, owner: str, key: str) -> str | None:
 
 
 def dicts_of(node: Any, path: str = '') -> Iterator[tuple[str, dict]]:
-    """Every dict in a config with its dotted name, those inside lists too."""
+    """Yield every dict in a config with its dotted name, also inside lists."""
     if isinstance(node, Config):
         node = node._cfg_dict
     if isinstance(node, dict):
@@ -74,7 +74,7 @@ def _join(path: str, key: str) -> str:
 
 
 def registries(name: str | None = None) -> Iterator[Registry]:
-    """All registries of mmengine and of the packages built on it, or those of one name."""
+    """All registries of mmengine and the packages built on it, or only those with a name."""
     waiting = [entry for entry in vars(mmengine.registry).values() if isinstance(entry, Registry)]
     while waiting:
         registry = waiting.pop()
@@ -84,7 +84,7 @@ def registries(name: str | None = None) -> Iterator[Registry]:
 
 
 def _arguments(owner: str) -> list[str]:
-    """What a registered class takes."""
+    """Names of a registered class's arguments."""
     for registry in registries():
         if owner in registry.module_dict:
             return list(inspect.signature(registry.module_dict[owner]).parameters)
@@ -92,7 +92,7 @@ def _arguments(owner: str) -> list[str]:
 
 
 def name_classes(cfg: Config) -> None:
-    """Write registered classes by their names: a config in Python style has ``type=CocoDataset``, the class itself."""
+    """Replace registered classes by their names; Python-style configs have ``type=CocoDataset``, the class itself."""
     for _, node in dicts_of(cfg):
         kind = node.get('type')
         if not isinstance(kind, type):

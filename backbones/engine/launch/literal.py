@@ -1,4 +1,4 @@
-"""Values as they are written on a command line: numbers, names, lists, tuples and dicts, and nothing that runs."""
+"""Read values from a command line (numbers, names, lists, tuples and dicts) without running anything."""
 
 import re
 from typing import Any
@@ -12,8 +12,8 @@ def read_value(text: str) -> Any:
 
     Args:
         text: ``3``, ``1e-3``, ``True``, ``None``, ``a/path``, ``'quoted, with a comma'``, ``1,2`` and ``[1,2]`` (a
-            list), ``(1,2)`` (a tuple), ``dict(type='A',n=1)`` or ``{'type':'A'}``, inside each other as needed. Names
-            need no quotes.
+            list), ``(1,2)`` (a tuple), ``dict(type='A',n=1)`` or ``{'type':'A'}``, nested as needed. Names need no
+            quotes.
 
     Raises:
         ValueError: brackets or quotes are not closed, or a dict is not written as one.
@@ -44,7 +44,7 @@ def _element(text: str) -> Any:
 
 
 def _inside(text: str, opening: str) -> str | None:
-    """What stands in the brackets that ``text`` starts and ends with; None where it does not."""
+    """Text inside the brackets at both ends of ``text``; None if there are none."""
     return text[1:-1] if text.startswith(opening) and text.endswith(CLOSING[opening]) else None
 
 
@@ -63,7 +63,7 @@ def _entry(text: str) -> tuple[str, Any]:
 
 
 def _split(text: str, mark: str = ',') -> list[str]:
-    """Parts between the commas that stand in no bracket and no quotes; a last comma ends a list and starts no part."""
+    """Split at commas outside brackets and quotes; a trailing comma starts no new part."""
     parts, start, open_ = [], 0, []
     quote = ''
     for index, char in enumerate(text):
@@ -86,7 +86,7 @@ def _split(text: str, mark: str = ',') -> list[str]:
 
 
 def _starts_quote(text: str, index: int) -> bool:
-    """Whether a quote opens a text; inside a word it is an apostrophe."""
+    """Whether a quote opens a quoted text; inside a word it is an apostrophe."""
     return not text[:index].strip() or text[:index].rstrip()[-1] in ',=:([{'
 
 

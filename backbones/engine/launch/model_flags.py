@@ -1,4 +1,4 @@
-"""The flags of the command line that change the model in several places at once; training and testing share them."""
+"""Command-line flags, shared by training and testing, that change the model in several places at once."""
 
 import argparse
 
@@ -11,16 +11,16 @@ from backbones.engine.launch.processes import process_count
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """Offer the flags."""
+    """Add the flags."""
     parser.add_argument('--img-size', type=int, metavar='PX', help='side of the images, in model, crops and pipelines')
     parser.add_argument('--norm', choices=sorted(OTHERS), help='what takes the place of SyncBN')
 
 
 def set_model(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Set what the flags say in every place that it concerns.
+    """Apply the flags in every place of the config that they concern.
 
     Raises:
-        UsageError: the config cannot follow.
+        UsageError: the config does not allow it.
     """
     told = []
     try:
@@ -34,7 +34,7 @@ def set_model(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 
 def check_model(cfg: Config) -> list[str]:
-    """Look at sizes and norms of a complete config before training.
+    """Check sizes and norms of a complete config before training.
 
     Raises:
         UsageError: a batch norm would see one image.

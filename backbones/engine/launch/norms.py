@@ -1,4 +1,4 @@
-"""``--norm``: batch norm over all processes replaced where there are too few images for it."""
+"""``--norm``: replace batch norm over all processes, for runs with too few images for it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 SYNCED = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-# The norms to take instead, as norm_cfg and as the pyramid's name for it.
+# Replacement norms: type in norm_cfg -> name in the pyramid.
 OTHERS = {'LN2d': 'ln', 'GN': 'gn', 'BN': 'bn'}
 OPTIONS: dict[str, dict[str, Any]] = {'LN2d': dict(eps=1e-6), 'GN': dict(num_groups=32), 'BN': {}}
 
@@ -26,11 +26,11 @@ def set_norm(cfg: Config, kind: str) -> list[str]:
 
 
 def check_norms(cfg: Config, images: int) -> list[str]:
-    """Refuse batch norm over a single image, and tell of one over a few.
+    """Refuse batch norm over a single image, and warn about batch norm over a few.
 
     Args:
         cfg: complete config.
-        images: of all processes in one iteration: what the norm averages over, whatever is accumulated.
+        images: images of all processes in one iteration, which the norm averages over, even with accumulation.
 
     Raises:
         ValueError: there is one image.
@@ -48,7 +48,7 @@ def check_norms(cfg: Config, images: int) -> list[str]:
 
 
 def _synced(node: Any, path: str) -> Iterator[tuple[Any, str, str]]:
-    """Every place that asks for SyncBN: its owner, key and path."""
+    """Yield owner, key and path of every place that uses SyncBN."""
     if isinstance(node, dict):
         for key, value in node.items():
             name = value.get('type') if isinstance(value, dict) else value

@@ -11,9 +11,9 @@ from mmengine.config import Config, ConfigDict
 from backbones.console.errors import UsageError
 from backbones.engine.launch.literal import read_value
 
-# From here on two names are so much alike that the new one is a slip of the pen: strid, stride; intervall, interval.
+# From this similarity on, the new one of two names is a typo: strid, stride; intervall, interval.
 ALIKE = 0.85
-# What mmengine reads in dicts that no class checks.
+# Keys that mmengine reads in dicts that no class checks.
 READ_BY_MMENGINE = {
     'env_cfg': ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'),
     'randomness': ('seed', 'diff_rank_seed', 'deterministic'),
@@ -34,7 +34,7 @@ class OptionsAction(argparse.Action):
         """Add the pairs to those read before.
 
         Raises:
-            UsageError: a pair is not of the form key=value, or its value cannot be read.
+            UsageError: a pair does not have the form key=value, or its value cannot be read.
         """
         options = dict(getattr(namespace, self.dest, None) or {})
         for text in values or ():
@@ -49,7 +49,7 @@ def read_pair(text: str) -> tuple[str, Any]:
     """Key and value of ``key=value``; the key keeps the ``+`` of ``key+=value``.
 
     Raises:
-        UsageError: it is none, or the value cannot be read.
+        UsageError: the text does not have this form, or the value cannot be read.
     """
     key, equals, value = text.partition('=')
     if not equals or not re.fullmatch(r'[^.\s]+(\.[^.\s]+)*', key):
@@ -61,20 +61,20 @@ def read_pair(text: str) -> tuple[str, Any]:
 
 
 def apply_options(cfg: Config, options: dict[str, Any]) -> list[str]:
-    """Put options into a config, and tell which of them the config had no word of.
+    """Put options into a config, and tell which keys are new to it.
 
-    A dict goes into the one in its place, as mmengine has it, but replaces one of another type, whose arguments mean
-    nothing to it.
+    A dict is merged into the dict in its place, as in mmengine, but replaces one with another ``type``, whose arguments
+    would not fit.
 
     Args:
         cfg: changed in place.
-        options: values by dotted names; numbers name entries of lists, a last ``+`` adds to a list.
+        options: values by dotted names; numbers name entries of lists, and a trailing ``+`` adds to a list.
 
     Returns:
-        lines about keys that are new and hooks that are gone.
+        lines about new keys and removed hooks.
 
     Raises:
-        UsageError: a name leads nowhere, or is nearly that of something else.
+        UsageError: a name leads nowhere, or is nearly the name of another key.
     """
     told = []
     for name, value in options.items():
@@ -95,10 +95,10 @@ def check_path(cfg: Config, path: list[str]) -> list[str]:
     """Refuse a dotted name that leads nowhere in a config.
 
     Returns:
-        a line where its last key is new.
+        a line if its last key is new.
 
     Raises:
-        UsageError: says where the name leaves the config.
+        UsageError: the message says where the name leaves the config.
     """
     node: Any = cfg
     for depth, key in enumerate(path):
@@ -125,14 +125,14 @@ def check_path(cfg: Config, path: list[str]) -> list[str]:
 
 
 def slip_of(key: str, known: Iterable[str], cutoff: float = ALIKE) -> str | None:
-    """The name that a key was meant to be: nearly the same, or of the same letters; None if there is none."""
+    """Known name that a key was probably meant to be: similar, or with the same letters; None if there is none."""
     known = list(known)
     swapped = [name for name in known if sorted(name) == sorted(key)]
     return next(iter(swapped or difflib.get_close_matches(key, known, n=1, cutoff=cutoff)), None)
 
 
 def _refuse_slips(node: Any, where: str, key: str, name: str) -> None:
-    """Refuse a new key that is nearly the name of one beside it, or that mmengine would not read."""
+    """Refuse a new key that nearly equals one beside it, or that mmengine would not read."""
     known = READ_BY_MMENGINE.get(where)
     beside = [other for other in node if re.sub(r'\d+', '', other) != re.sub(r'\d+', '', key)]
     close = slip_of(key, known, 0.6) if known else slip_of(key, beside)
@@ -144,7 +144,7 @@ def _refuse_slips(node: Any, where: str, key: str, name: str) -> None:
 
 
 def _entry(node: Any, key: str) -> Any:
-    """An entry of a dict or list on the way to a value, a new dict where there is none."""
+    """Entry of a dict or list on the way to a value; a new dict if there is none."""
     if isinstance(node, list):
         return node[int(key)]
     if node.get(key) is None:
@@ -170,7 +170,7 @@ def _put(node: Any, key: str, value: Any, name: str) -> None:
         for inner, entry in value.items():
             _put(old, inner, entry, f'{name}.{inner}')
         return
-    # Quotes that the shell did not take: "(0.9,0.95)".
+    # Quotes that the shell did not remove: "(0.9,0.95)".
     if isinstance(value, str) and isinstance(old, list | tuple) and value[:1] in ('(', '['):
         value = read_pair(f'{name}={value}')[1]
     if isinstance(old, dict) and isinstance(value, str | int | float) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How a command line runs in several processes: what they were started by, and how they share the work."""
+"""Run a command line in several processes: check how they were started, and choose how they share the work."""
 
 import os
 
@@ -7,13 +7,13 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.engine.launch.commands import UsageError
 
-# What each launcher puts in the environment, and the command that does.
+# Environment variables that each launcher sets, and its command.
 STARTED_BY = {
     'pytorch': (('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'), 'torchrun --nproc_per_node N'),
     'slurm': (('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'), 'srun python'),
     'mpi': (('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'MASTER_ADDR'), 'mpirun'),
 }
-# Models of the shipped configs, in which every iteration uses the same parameters.
+# Models of the shipped configs that use the same parameters in every iteration.
 STATIC = {
     *('MaskedAutoencoder', 'BEiTPretraining', 'SimMIM', 'DenoisingAutoencoder', 'TokenizerTraining'),
     *('Classifier', 'LinearProbe', 'LayerProbes', 'MaskRCNN', 'EncoderDecoder', 'FastEncoderDecoder'),
@@ -26,7 +26,7 @@ def check_launcher(launcher: str) -> None:
     """Refuse a launcher other than the one that started this process.
 
     Raises:
-        UsageError: says which variables are absent, or what to add to the command line.
+        UsageError: the message says which variables are absent, or what to add to the command line.
     """
     if launcher == 'none':
         if 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('WORLD_SIZE') != '1':
@@ -51,12 +51,12 @@ def check_launcher(launcher: str) -> None:
 
 
 def process_count(launcher: str) -> int:
-    """How many processes were started together, before they meet."""
+    """Number of processes started together, known before they form a group."""
     return 1 if launcher == 'none' else int(os.environ[SIZE[launcher]])
 
 
 def _check_numbers(launcher: str) -> None:
-    """Refuse ranks that are none: with one beyond their number the processes would wait for each other for ever."""
+    """Refuse invalid ranks; with a rank beyond their number, the processes would wait for each other forever."""
     variables = STARTED_BY[launcher][0]
     counted = [*variables[:2], LOCAL_RANK[launcher]]  # rank and number of processes come first
     for name in counted:
@@ -71,15 +71,15 @@ def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
     """Choose how processes share a model; a ``model_wrapper_cfg`` of the config stays.
 
     Args:
-        cfg: changed in place; ``launcher`` and ``optim_wrapper`` are settled.
-        sharded: spread the model over the processes, rather than copy it.
+        cfg: changed in place; ``launcher`` and ``optim_wrapper`` are already final.
+        sharded: shard the model over the processes rather than copy it.
 
     Returns:
         a line that says what was set, if anything was.
 
     Raises:
-        UsageError: ``sharded`` with a single process, or with a ``model_wrapper_cfg``; or several processes would read
-            the same images.
+        UsageError: ``sharded`` is set with a single process or with a ``model_wrapper_cfg``, or several processes would
+            read the same images.
     """
     wrapper = cfg.get('model_wrapper_cfg')
     _check_sampler(cfg)
@@ -103,7 +103,7 @@ def set_wrapper(cfg: Config, sharded: bool = False) -> list[str]:
 
 
 def has_static_graph(model: ConfigDict) -> bool:
-    """Whether a model is one of ours, or upstream's on a PlainViT: others may use other parameters each time."""
+    """Whether a model surely uses the same parameters each time: in `STATIC`, with no backbone but a PlainViT."""
     parts = [model.get(name) for name in ('backbone', 'encoder') if model.get(name)]
     kinds = [str(part.get('type')).rpartition('.')[2] for part in parts]
     return str(model.get('type')).rpartition('.')[2] in STATIC and all(kind == 'PlainViT' for kind in kinds)

@@ -1,4 +1,4 @@
-"""Values of a config that mmengine or PyTorch would take, and do nothing, or something else, with."""
+"""Refuse config values that mmengine or PyTorch would accept, but ignore or misinterpret."""
 
 import math
 from typing import Any
@@ -12,10 +12,10 @@ LEVELS = ('DEBUG', 'INFO', 'WARN', 'WARNING', 'ERROR', 'FATAL', 'CRITICAL', 'NOT
 
 
 def check_values(cfg: Config) -> None:
-    """Look at lengths, intervals, the optimizer's numbers, hooks and the level of the log.
+    """Check lengths, intervals, the optimizer's numbers, hooks and the log level.
 
     Raises:
-        UsageError: names the key, its value, and what it may be.
+        UsageError: the message names the key, its value and what is allowed.
     """
     loop, wrapper = _dict(cfg, 'train_cfg'), _dict(cfg, 'optim_wrapper')
     for key in ('max_epochs', 'max_iters', 'val_interval'):
@@ -38,7 +38,7 @@ def _check_optimizer(wrapper: Any) -> None:
     _need(optimizer.get('lr'), _is_rate, f'{where}.lr', 'a number from 0')
     _need(optimizer.get('betas'), _are_betas, f'{where}.betas', 'two numbers from 0, below 1, such as (0.9,0.95)')
     for key in ('max_norm', 'clip_value'):
-        # Below 0 it would turn every step around.
+        # A negative bound would reverse every step.
         _need(clip.get(key), _is_bound, f'optim_wrapper.clip_grad.{key}', 'a number above 0')
 
 

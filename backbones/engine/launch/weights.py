@@ -1,4 +1,4 @@
-"""Settle what a model starts from, and read the weights once before the run."""
+"""Choose the weights that a model starts from, and read them once before the run."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ OURS, MMENGINE = 'PretrainedViT', 'Pretrained'
 
 
 def set_pretrained(cfg: Config, weights: str | None) -> str:
-    """Settle what the backbone starts from.
+    """Choose the weights that the backbone starts from.
 
     Args:
-        cfg: changed in place; the backbone (of a pretraining config: the encoder) gets its ``init_cfg``, of which
-            all but the checkpoint stays as it is.
+        cfg: changed in place: sets ``init_cfg`` of the backbone (in a pretraining config, of the encoder), or only the
+            checkpoint in an existing ``init_cfg``.
         weights: a checkpoint or published name; ``'random'`` for random weights; None for what the config says.
 
     Returns:
-        a line that says what it starts from.
+        a line that says what the backbone starts from.
 
     Raises:
-        UsageError: the weights cannot be read or do not fit, or there is no one place to put them.
+        UsageError: the weights cannot be read or do not fit, or the model has not exactly one place for them.
     """
     if weights is not None and cfg.get('load_from') and not cfg.get('resume'):
         raise UsageError(
@@ -53,7 +53,7 @@ def set_pretrained(cfg: Config, weights: str | None) -> str:
 
 
 def find_backbones(model: ConfigDict) -> list[tuple[str, ConfigDict]]:
-    """Backbone or encoder of a model, with its name; those of the models inside where it has none of its own."""
+    """Backbone or encoder of a model, with its name; if it has none of its own, those of the models inside it."""
     for key in ('backbone', 'encoder'):
         if isinstance(model.get(key), dict):
             return [('backbone', model[key])]
@@ -62,7 +62,7 @@ def find_backbones(model: ConfigDict) -> list[tuple[str, ConfigDict]]:
 
 
 def pretrained_entry(init_cfg: Any) -> Any:
-    """The entry of an ``init_cfg``, one dict or a list of them, that loads a checkpoint; None where there is none."""
+    """Entry that loads a checkpoint in an ``init_cfg``, which is one dict or a list of dicts; None if there is none."""
     entries = init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]
     return next((entry for entry in entries if entry and entry.get('type') in (OURS, MMENGINE)), None)
 
@@ -74,7 +74,7 @@ def _use(model: ConfigDict, weights: str) -> None:
         several = f'has several, set one by --cfg-options: {names}' if names else 'has neither backbone nor encoder'
         raise UsageError(f'--pretrained {weights} is for models with one backbone; {model.type} {several}')
     backbone = backbones[0][1]
-    for node in (model, backbone):  # mmseg's older way, which would come on top
+    for node in (model, backbone):  # mmseg's older option, which would apply in addition
         if node.get('pretrained') is not None:
             node.pretrained = None
     entry = pretrained_entry(backbone.get('init_cfg'))
@@ -88,7 +88,7 @@ def _use(model: ConfigDict, weights: str) -> None:
 
 
 def _forget(model: ConfigDict) -> None:
-    """Take out every checkpoint that a part of the model would load."""
+    """Remove every checkpoint that a part of the model would load."""
     for _, node in _built(model):
         if node.get('pretrained') is not None:
             node.pretrained = None
@@ -102,7 +102,7 @@ def _without_pretrained(init_cfg: Any) -> list[Any]:
 
 
 def _built(node: Any, path: str = '') -> Iterator[tuple[str, ConfigDict]]:
-    """Every dict of a model that a class is built from, by its dotted name."""
+    """Yield every dict of a model from which a class is built, with its dotted name."""
     if isinstance(node, dict) and 'type' in node:
         yield path, node
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
@@ -122,7 +122,7 @@ def _is_plain_vit(backbone: ConfigDict) -> bool:
 
 
 def _check_weights(node: ConfigDict) -> None:
-    """Read the weights once before the run, so that a wrong file ends in a message."""
+    """Read the weights once before the run, so that a wrong file gives a clear message."""
     entry = pretrained_entry(node.get('init_cfg'))
     if entry is None:
         return
@@ -138,7 +138,7 @@ def _check_weights(node: ConfigDict) -> None:
     unknown = [key for key in options if key not in taken]
     if unknown:
         raise UsageError(f'init_cfg of type {OURS} takes {", ".join(list(taken)[2:])}, not {", ".join(unknown)}')
-    with torch.device('meta'):  # shapes are enough to compare, and cost no time
+    with torch.device('meta'):  # comparing shapes is enough, and takes no time
         vit = MODELS.build({**node, 'init_cfg': None})
     try:
         check_pretrained(vit, source, **options)

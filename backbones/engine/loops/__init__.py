@@ -1,1 +1,1 @@
-"""Loops of training that go on after a resume as if they had never stopped."""
+"""Training loops that continue after a resume as if they had never stopped."""

@@ -1,4 +1,4 @@
-"""Loop of epochs that goes on inside an epoch where a checkpoint was saved inside one."""
+"""Loop of epochs that can continue inside an epoch, from a checkpoint saved there."""
 
 from itertools import islice
 
@@ -8,10 +8,10 @@ from mmengine.runner import EpochBasedTrainLoop
 
 @LOOPS.register_module()
 class SkippingEpochLoop(EpochBasedTrainLoop):
-    """mmengine's loop of epochs; after a resume inside an epoch, what was seen of it is read but not trained again.
+    """mmengine's loop of epochs that, resumed inside an epoch, reads the batches already seen but skips training.
 
-    mmengine would train the whole epoch anew, and go on past the end of the schedule. The batches are read because data
-    workers draw their crops one after the other.
+    mmengine would train the whole epoch again, and go on past the end of the schedule. The batches must be read because
+    data workers draw their crops one after the other.
 
     Attributes:
         began: iteration at which the current epoch began.
@@ -20,7 +20,7 @@ class SkippingEpochLoop(EpochBasedTrainLoop):
     began = 0
 
     def run_epoch(self) -> None:
-        """Train one epoch, or what is left of it."""
+        """Train one epoch or the rest of it."""
         seen = self._iter - self._epoch * len(self.dataloader)
         self.began = self._iter - seen
         self.runner.call_hook('before_train_epoch')

@@ -1,4 +1,4 @@
-"""Loop of iterations that goes on after a resume as if it had never stopped, without reading what was seen."""
+"""Loop of iterations that continues after a resume as if it had never stopped, without reading past batches again."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -17,7 +17,7 @@ from backbones.engine.randomness import seed_all
 class SeedEachIteration(Hook):
     """Seed all generators before every iteration from the run's seed, the rank and the iteration.
 
-    What a step draws (dropped paths, dropout, the RoIs of a detector) then does not depend on whether the run was
+    Random draws of a step (dropped paths, dropout, the RoIs of a detector) then do not depend on whether the run was
     stopped in between.
     """
 
@@ -31,7 +31,8 @@ class SeedEachIteration(Hook):
 class SeededSamples(Dataset):
     """A data set whose samples draw the same augmentation wherever and whenever they are read.
 
-    Takes pairs (position in the training, index); seeds all generators by the run's seed, the rank and the position.
+    Its indices are pairs (position in the training, index); it seeds all generators by the run's seed, the rank, the
+    position and the index.
     """
 
     def __init__(self, dataset: Any, seed: int) -> None:
@@ -52,7 +53,7 @@ class SeededSamples(Dataset):
 
 
 class Numbered(Sampler):
-    """Pairs (position, index) of a sampler that never ends, from a position on."""
+    """Pairs (position, index) of an endless sampler, starting from a position."""
 
     def __init__(self, sampler: Any, first: int) -> None:
         self.sampler, self.first = sampler, first
@@ -66,10 +67,10 @@ class Numbered(Sampler):
 
 @LOOPS.register_module()
 class SeededIterLoop(IterBasedTrainLoop):
-    """mmengine's loop of iterations over `SeededSamples`, for samplers that never end (``InfiniteSampler``).
+    """mmengine's loop of iterations over `SeededSamples`, for endless samplers (``InfiniteSampler``).
 
-    mmengine reads all that was seen once more after a resume, hours of it for a long training, and its workers draw
-    other augmentations where their number has changed.
+    After a resume, mmengine reads all past batches again, which takes hours for a long training, and draws other
+    augmentations if the number of workers has changed.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, *args: Any, **kwargs: Any) -> None:
@@ -77,15 +78,15 @@ class SeededIterLoop(IterBasedTrainLoop):
         super().__init__(runner, self._load(runner, 0), *args, **kwargs)
 
     def run(self) -> Any:
-        """Train, from where a checkpoint stands."""
+        """Train from the start or from a checkpoint's iteration."""
         if self._iter:
-            # Workers of the loader made before the checkpoint was read end with their iterator.
+            # The old loader, made before the checkpoint was read, ends its workers when its iterator goes.
             self.dataloader = self._load(self.runner, self._iter)
             self.dataloader_iterator: Any = _Passed(iter(self.dataloader), self._iter)
         return super().run()
 
     def _load(self, runner: Runner, done: int) -> DataLoader:
-        """The loader, from the iteration ``done`` on."""
+        """Build the loader, starting after ``done`` iterations."""
         loader = runner.build_dataloader(dict(self.config), seed=runner.seed)
         batches = loader.batch_sampler
         batches.sampler = Numbered(batches.sampler, done * batches.batch_size)
@@ -93,7 +94,7 @@ class SeededIterLoop(IterBasedTrainLoop):
 
 
 class _Passed:
-    """An iterator that gives nothing the first times: mmengine's loop asks for what was seen, to drop it."""
+    """An iterator that first yields None ``times`` times, as mmengine's loop fetches past batches and drops them."""
 
     def __init__(self, batches: Iterator[Any], times: int) -> None:
         self.batches, self.times = batches, times

@@ -1,1 +1,1 @@
-"""Checkpoints of a training: saved whole, and gone on from."""
+"""Checkpoints of a training: save them atomically, and resume from them."""

@@ -1,4 +1,4 @@
-"""The checkpoint that a training goes on from: where it is, and whether it is of this training."""
+"""Find the checkpoint to resume from, and check that it belongs to this training."""
 
 import copy
 import re
@@ -19,20 +19,20 @@ from backbones.engine.resume.schedule import plain
 
 POINTER = 'last_checkpoint'
 SAVED = re.compile(r'(epoch|iter)_(\d+)\.pth')
-# What mmengine needs to go on.
+# Parts that mmengine needs to resume.
 PARTS = ('meta', 'state_dict', 'message_hub', 'optimizer')
-# Of a model: changes what it computes, though every tensor keeps its shape.
+# Settings that change what a model computes, though every tensor keeps its shape.
 STRUCTURE = ('num_heads', 'variant', 'window_size', 'global_blocks', 'out_indices', 'pool', 'rel_pos', 'window_abs_pos')
 
 
 def find_latest(work_dir: str | Path) -> Path | None:
-    """The checkpoint of a working directory to go on from; None where there is none.
+    """Find the checkpoint of a working directory to resume from; None if there is none.
 
-    The one that ``last_checkpoint`` names, looked for in the directory itself, as directories get moved and copied;
-    else the furthest in it; else the one named, wherever it lies.
+    It is the one that ``last_checkpoint`` names, searched in the directory itself, as directories get moved and copied;
+    else the furthest one there; else the named one at its own path.
 
     Raises:
-        UsageError: ``last_checkpoint`` names a file that is lost, and there is no other.
+        UsageError: ``last_checkpoint`` names a file that is lost, and there is no other checkpoint.
     """
     folder, pointer = Path(work_dir), Path(work_dir) / POINTER
     text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
@@ -49,7 +49,7 @@ def find_latest(work_dir: str | Path) -> Path | None:
 
 
 def _furthest(folder: Path) -> Path | None:
-    """The highest number; of epochs and iterations, which cannot be compared, the one written later."""
+    """Checkpoint with the highest number; epochs and iterations do not compare, so the later file wins there."""
     kinds: dict[str, list[tuple[int, Path]]] = {}
     for path in folder.glob('*.pth'):
         match = SAVED.fullmatch(path.name)
@@ -60,10 +60,10 @@ def _furthest(folder: Path) -> Path | None:
 
 
 def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
-    """Compare a checkpoint with the training that is to go on from it.
+    """Compare a checkpoint with the training that is to resume from it.
 
-    mmengine would load what fits of the model and all of the optimizer, whose fused step then writes past the end of
-    old moments that are smaller than the new weights.
+    mmengine would load the fitting part of the model and all of the optimizer. If old moments are smaller than the new
+    weights, the fused step then writes past their end.
 
     Args:
         cfg: complete config.
@@ -73,7 +73,7 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
         its ``meta``.
 
     Raises:
-        UsageError: the file is damaged or no checkpoint of a training, or of another model or optimizer; one line.
+        UsageError: the file is damaged, not a checkpoint of a training, or has another model or optimizer; one line.
     """
     try:
         content = read_checkpoint(path)
@@ -97,23 +97,23 @@ def check_resumable(cfg: Config, path: str | Path) -> dict[str, Any]:
 
 
 def _counts(meta: Any) -> bool:
-    """Whether it says how far the training got."""
+    """Whether ``meta`` says how far the training got."""
     return isinstance(meta, dict) and all(type(meta.get(key)) is int and meta[key] >= 0 for key in ('epoch', 'iter'))
 
 
 def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
-    """Go on from a checkpoint.
+    """Set a config to resume from a checkpoint.
 
     Args:
-        cfg: complete but for this; changed in place: ``resume``, ``load_from``, seed and loop.
+        cfg: otherwise complete; changed in place: ``resume``, ``load_from``, seed and loop.
         where: the checkpoint, or 'auto' for the latest in the working directory.
-        seed: what ``--seed`` says.
+        seed: value of ``--seed``.
 
     Returns:
-        a line that says from where, or none where 'auto' finds no checkpoint.
+        a line that names the checkpoint, or none if 'auto' finds no checkpoint.
 
     Raises:
-        UsageError: see `find_latest` and `check_resumable`; or the seed is another one.
+        UsageError: see `find_latest` and `check_resumable`; or the seed differs.
     """
     if not where.strip():
         raise UsageError('--resume is empty: give a checkpoint, or --resume alone for the latest of the --work-dir')
@@ -129,7 +129,7 @@ def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
     if seed is not None and before is not None and seed != before:
         raise UsageError(f'--resume {found}: that training has seed {before}, not {seed}: leave --seed out')
     if before is not None:
-        # The order of the data hangs on it from the start.
+        # The order of the data has depended on the seed from the start.
         cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': before}
     if cfg.train_cfg.pop('by_epoch', False) or cfg.train_cfg.get('type') == 'EpochBasedTrainLoop':
         cfg.train_cfg.type = 'SkippingEpochLoop'
@@ -137,7 +137,7 @@ def set_resume(cfg: Config, where: str, seed: int | None = None) -> list[str]:
 
 
 def _other_state(cfg: Config, content: dict[str, Any]) -> str:
-    """How tensors of model or optimizer differ from those that the config makes, or nothing."""
+    """Say how tensors of model or optimizer differ from those that the config makes; '' if they do not."""
     wrapper = copy.deepcopy(cfg.optim_wrapper)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = _build(cfg)
@@ -149,7 +149,7 @@ def _other_state(cfg: Config, content: dict[str, Any]) -> str:
 
 
 def _build(cfg: Config) -> nn.Module:
-    """The model without memory behind it, or with, where it looks at values while it is built."""
+    """Build the model without memory or, if its constructor reads values, with memory."""
     try:
         with torch.device('meta'):
             return MODELS.build(copy.deepcopy(cfg.model))
@@ -186,7 +186,7 @@ def _other_optimizer(groups: list[dict], saved: dict[str, Any]) -> str:
 
 
 def _other_structure(cfg: Config, meta: dict[str, Any]) -> str:
-    """A setting of the model that shapes do not show, or nothing."""
+    """Say which setting of the model differs without changing shapes; '' if none does."""
     try:
         saved = read_model_config(meta['cfg']) if meta.get('cfg') else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, whatever stops a training, and one more when it is told to stop."""
+"""Save checkpoints that are complete or absent, however a training ends, and one more when it is told to stop."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ from backbones.engine.resume.file import POINTER
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, with files that are written beside their place and put there when they are whole.
+    """mmengine's `CheckpointHook`, except that it writes each file under another name and renames it once complete.
 
-    An earlier checkpoint is removed after the new one is in its place, so that there is always one to go on from. A
-    full disk ends the training in one line and leaves nothing torn. Takes what `CheckpointHook` takes; local
-    directories alone.
+    An earlier checkpoint is removed only after the new one is in place, so that there is always one to resume from. A
+    full disk ends the training with one line and leaves no partial file. The arguments are those of `CheckpointHook`;
+    only local directories work.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -49,7 +49,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _Later:
-    """A file backend that removes what it is told to remove at the end, if nothing has failed."""
+    """A file backend that delays removals to the end of the context, and skips them after a failure."""
 
     def __init__(self, hook: CheckpointHook) -> None:
         self.hook, self.backend = hook, hook.file_backend
@@ -94,29 +94,29 @@ class _Atomic:
 
 
 def replace(part: Path, path: Path) -> None:
-    """Put a written file in its place for good."""
+    """Sync a written file to disk and move it into place."""
     with part.open('rb') as file:
         os.fsync(file.fileno())
     os.replace(part, path)
 
 
 def write_pointer(work_dir: str, checkpoint: str) -> None:
-    """Say which checkpoint is the last."""
+    """Record which checkpoint is the last."""
     part = Path(work_dir, f'{POINTER}.part')
     part.write_text(str(checkpoint))
     replace(part, part.with_suffix(''))
 
 
 class Stopped(SystemExit):
-    """Ends a training that was told to stop, by the exit code that shells give a signal."""
+    """Ends a training that was told to stop, with the exit code that shells use for the signal."""
 
 
 @HOOKS.register_module()
 class SaveOnSignal(Hook):
-    """Save a checkpoint and end when the process gets SIGTERM or SIGUSR1, as clusters send before they take a machine.
+    """Save a checkpoint and end on SIGTERM or SIGUSR1, which clusters send before they take a machine away.
 
-    It comes after the update that is under way: gradients that wait for theirs are not saved. Processes of one
-    training look every ten iterations whether one of them was told, so that all save the same iteration.
+    It waits for the update in progress, since accumulated gradients are not saved. Processes of one training check
+    every ten iterations whether one of them got a signal, so that all save the same iteration.
     """
 
     priority = 'VERY_LOW'
@@ -127,7 +127,7 @@ class SaveOnSignal(Hook):
         """Called by the runner."""
         self.told = 0
         self.before = {}
-        if threading.current_thread() is threading.main_thread():  # others get no signals
+        if threading.current_thread() is threading.main_thread():  # other threads get no signals
             self.before = {number: signal.signal(number, self._remember) for number in self.signals}
         if get_world_size() > 1:
             self.group: Any = distributed.new_group(backend='gloo')
@@ -150,7 +150,7 @@ class SaveOnSignal(Hook):
         if not _is_saved(runner):
             self._save(runner)
         if get_world_size() > 1:
-            # A launcher that sees one process end stops the others, and one of them is still writing.
+            # A launcher that sees one process end stops the others, of which one may still be writing.
             distributed.barrier(self.group)
         self._restore()
         number = signal.Signals(self.told)
@@ -169,7 +169,7 @@ class SaveOnSignal(Hook):
         if is_main_process():
             write_pointer(runner.work_dir, os.path.join(runner.work_dir, name))
             if all(hook.by_epoch for hook in runner.hooks if isinstance(hook, CheckpointHook)):
-                # The others of this name are of earlier stops.
+                # Other files with such a name are from earlier stops.
                 for path in Path(runner.work_dir).glob('iter_*.pth'):
                     if path.name != name:
                         path.unlink()
@@ -194,6 +194,6 @@ class SaveOnSignal(Hook):
 
 
 def _is_saved(runner: Runner) -> bool:
-    """Whether the hook of the config has saved this iteration already."""
+    """Whether the config's checkpoint hook has already saved this iteration."""
     name = f'iter_{runner.iter + 1}.pth'
     return any(isinstance(hook, CheckpointHook) and Path(hook.last_ckpt or '').name == name for hook in runner.hooks)

@@ -1,4 +1,4 @@
-"""After a resume the schedule and the rates are those of the config, at the place where the checkpoint stands."""
+"""After a resume, use the config's schedule and rates, at the checkpoint's iteration."""
 
 import copy
 from typing import Any
@@ -10,23 +10,23 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from backbones.console.errors import UsageError
 
-# What moves while a scheduler steps; the rest of its state is the schedule itself.
+# State that changes as a scheduler steps; the rest of its state is the schedule itself.
 MOVING = ('last_step', '_global_step', '_last_value', 'verbose')
 
 
 @HOOKS.register_module()
 class FollowConfig(Hook):
-    """Train with the config's rates and schedule after a resume, where those in the checkpoint are others.
+    """Train with the config's rates and schedule after a resume, if those in the checkpoint differ.
 
-    mmengine takes both from the checkpoint: a lower lr, a longer training or another weight decay would be dropped
-    without a word. Here the schedule of the config is stepped to the checkpoint's iteration, so that the rest of the
-    training is that of an uninterrupted run of the config.
+    mmengine takes both from the checkpoint and would silently drop a lower lr, a longer training or another weight
+    decay. Here the config's schedule is stepped to the checkpoint's iteration, so that the rest of the training is that
+    of an uninterrupted run of the config.
     """
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Called by the runner: optimizer and schedulers are built, the checkpoint is not yet loaded."""
+        """Called by the runner, after optimizer and schedulers are built but before the checkpoint is loaded."""
         self.follows = isinstance(runner.optim_wrapper, OptimWrapper)  # several optimizers go on as they are
         if not self.follows:
             return
@@ -34,10 +34,10 @@ class FollowConfig(Hook):
         self.schedulers = [copy.deepcopy(scheduler.state_dict()) for scheduler in runner.param_schedulers or []]
 
     def before_train(self, runner: Runner) -> None:
-        """Called by the runner: the checkpoint is loaded.
+        """Called by the runner, after the checkpoint is loaded.
 
         Raises:
-            UsageError: the iterations of an epoch are not those of the checkpoint, or it is beyond the end.
+            UsageError: the checkpoint had another number of iterations per epoch, or is beyond the end.
         """
         if not runner.iter:
             return
@@ -59,7 +59,7 @@ def check_epoch_length(runner: Runner) -> None:
     """Refuse a checkpoint whose epochs have another number of iterations.
 
     Raises:
-        UsageError: says both.
+        UsageError: the message gives both numbers.
     """
     loop = runner.train_loop
     if not isinstance(loop, EpochBasedTrainLoop):
@@ -74,10 +74,10 @@ def check_epoch_length(runner: Runner) -> None:
 
 
 def check_end(runner: Runner) -> None:
-    """Say that nothing is left to train.
+    """Warn if nothing is left to train.
 
     Raises:
-        UsageError: the checkpoint has been trained for longer than is asked for.
+        UsageError: the checkpoint was trained for longer than the config asks for.
     """
     loop = runner.train_loop
     epochs = isinstance(loop, EpochBasedTrainLoop)
@@ -95,7 +95,7 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed_settings(groups: list[dict[str, Any]], runner: Runner) -> list[str]:
-    """Settings of the optimizer, the current rate left out: it moves."""
+    """Changed settings of the optimizer, except the current rate, which the schedule changes."""
     found: dict[str, str] = {}
     for group, loaded in zip(groups, runner.optim_wrapper.optimizer.param_groups, strict=True):
         for name, value in group.items():
@@ -119,7 +119,7 @@ def _changed_schedules(states: list[dict[str, Any]], runner: Runner) -> list[str
 
 
 def plain(value: Any) -> Any:
-    """Sequences compare by their members."""
+    """Make lists and tuples with the same members equal."""
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
@@ -128,7 +128,7 @@ def _groups(runner: Runner) -> list[dict[str, Any]]:
 
 
 def _restart(groups: list[dict[str, Any]], states: list[dict[str, Any]], runner: Runner) -> None:
-    """Put optimizer and schedulers back to their start, and step them to the iteration of the runner."""
+    """Reset optimizer and schedulers to their start, and step them to the runner's iteration."""
     for group, fresh in zip(_groups(runner), groups, strict=True):
         group.update(fresh)
     for scheduler, state in zip(runner.param_schedulers or [], states, strict=True):
@@ -136,7 +136,7 @@ def _restart(groups: list[dict[str, Any]], states: list[dict[str, Any]], runner:
     by_iteration = [scheduler for scheduler in runner.param_schedulers or [] if not scheduler.by_epoch]
     by_epoch = [scheduler for scheduler in runner.param_schedulers or [] if scheduler.by_epoch]
     length = len(runner.train_loop.dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else 0
-    # As mmengine's ParamSchedulerHook: after each iteration, and after each epoch.
+    # Step after each iteration and after each epoch, as mmengine's ParamSchedulerHook does.
     for iteration in range(1, runner.iter + 1):
         for scheduler in by_iteration:
             scheduler.step()

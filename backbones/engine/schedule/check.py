@@ -1,4 +1,4 @@
-"""Schedules that cannot do what they say are refused before anything is trained."""
+"""Refuse schedules that cannot do what they say, before any training."""
 
 from typing import Any, NamedTuple
 
@@ -9,32 +9,32 @@ from backbones.engine.launch.commands import UsageError
 from backbones.engine.schedule.lengths import SHORTEST_WARM_UP
 from backbones.engine.schedule.parts import counts_iterations, kind, schedulers
 
-FOR_EVER = 1e9  # mmengine's end of a scheduler that has none
+FOR_EVER = 1e9  # mmengine's value for a scheduler without end
 
 
 class Span(NamedTuple):
-    """When a scheduler acts, in the unit that it is stepped in."""
+    """When a scheduler acts, in the unit of its steps."""
 
     begin: float
     end: float
     total: float  # length of the training in the same unit
     unit: str
-    scale: float  # of the points in the config
+    scale: float  # factor for points in the config
 
 
 def check_schedule(cfg: Config, epoch_length: int | None = None) -> list[str]:
-    """Look at the learning-rate schedule against the length of the training.
+    """Compare the learning-rate schedule with the length of the training.
 
     Args:
         cfg: complete config.
-        epoch_length: iterations of an epoch; None while the data are not known, which leaves out what hangs on it.
+        epoch_length: iterations of an epoch; None while the data are unknown, which skips checks that need it.
 
     Returns:
         lines about what is unusual.
 
     Raises:
-        UsageError: a warm-up that never ends, or has a single step, which would leave the rate where it starts; an
-            end or a step that the training does not reach; a rate of zero before the end.
+        UsageError: a warm-up never ends, or has a single step, which would leave the rate at its start; the training
+            does not reach an end or a step; or the rate is zero before the end.
     """
     if not cfg.get('train_cfg'):
         return []
@@ -47,14 +47,14 @@ def check_schedule(cfg: Config, epoch_length: int | None = None) -> list[str]:
 
 
 def check_built(runner: Runner, stretched: bool = False) -> list[str]:
-    """`check_schedule` once the data are known, and that they fill a batch; call it before ``runner.train``.
+    """Do `check_schedule` once the data are known, and check that they fill a batch; call before ``runner.train``.
 
     Args:
-        runner: as built from a complete config.
-        stretched: a flag has set the epochs, so that a warm-up that is left with less than two iterations gets them.
+        runner: built from a complete config.
+        stretched: a flag has set the epochs; a warm-up left with less than two iterations is then extended to two.
 
     Raises:
-        UsageError: see `check_schedule`; or there is no batch.
+        UsageError: see `check_schedule`; or the data do not fill a batch.
     """
     loader = runner.train_loop.dataloader
     try:
@@ -74,13 +74,13 @@ def check_built(runner: Runner, stretched: bool = False) -> list[str]:
 
 
 def _keep_warm_up(entries: Any, epoch_length: int, total: int) -> None:
-    """Keep a warm-up that has no share of a short run for two iterations, or make it none."""
+    """Extend a warm-up that is too short in a short run to two iterations or, if these do not fit, turn it off."""
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         begin, end = int(entry.get('begin', 0) * epoch_length), int(entry.get('end', FOR_EVER) * epoch_length)
         if not entry.get('convert_to_iter_based') or not is_warm_up(entry) or end - begin >= SHORTEST_WARM_UP:
             continue
         fits = begin + 2 * SHORTEST_WARM_UP <= total
-        # Half an iteration more, as mmengine rounds down.
+        # Add half an iteration, as mmengine rounds down.
         later = (begin + SHORTEST_WARM_UP + 0.5) / epoch_length
         for follower in entries[index + 1 :]:
             if follower.get('begin') == entry.end:
@@ -98,14 +98,14 @@ def is_warm_up(entry: Any) -> bool:
 
 
 def _span(cfg: Config, entry: Any, epoch_length: int | None) -> Span | None:
-    """When a scheduler acts; None where the data must be known first."""
+    """When a scheduler acts; None if this depends on unknown data."""
     iterations, by_epoch = counts_iterations(cfg), entry.get('by_epoch', True)
     converted = by_epoch and entry.get('convert_to_iter_based', False)
     if epoch_length is None and by_epoch == iterations and (converted or not by_epoch):
         return None
     scale = epoch_length if converted and epoch_length is not None else 1
     if by_epoch and not converted:
-        # A loop of iterations knows no epochs.
+        # A loop of iterations has no epochs.
         total, unit = 0 if iterations else cfg.train_cfg.max_epochs, 'epochs'
     elif iterations:
         total, unit = cfg.train_cfg.max_iters, 'iterations'
@@ -121,7 +121,7 @@ def _span(cfg: Config, entry: Any, epoch_length: int | None) -> Span | None:
 
 
 def _problem(entry: Any, span: Span) -> str:
-    """What a scheduler cannot do, or nothing."""
+    """Say what a scheduler cannot do; '' if all is well."""
     begin, end, total, unit, scale = span
     if total == 0:
         return f'counts {unit}, and a loop of iterations knows none: it would never act (by_epoch=False counts those)'
@@ -136,14 +136,14 @@ def _problem(entry: Any, span: Span) -> str:
     late = [step for step in entry.get('milestones', ()) if step * scale >= total]
     if late:
         return f'has steps at {", ".join(f"{step:g}" for step in late)} that training ({total:g} {unit}) does not reach'
-    fractions = unit == 'epochs' and entry.get('convert_to_iter_based')  # its steps are iterations, not known yet
+    fractions = unit == 'epochs' and entry.get('convert_to_iter_based')  # its steps are iterations, still unknown
     if is_warm_up(entry) and end - begin < 2 and not fractions:
         return f'warms up for one of {total:g} {unit}: a single step leaves the rate at its start for good'
     return ''
 
 
 def _early_end(cfg: Config, epoch_length: int | None) -> list[str]:
-    """A line about a rate that stays at its floor for a part of the training.
+    """Write a line about a rate that stays at its floor for a part of the training.
 
     Raises:
         UsageError: the floor is zero.
@@ -165,7 +165,7 @@ def _early_end(cfg: Config, epoch_length: int | None) -> list[str]:
 
 
 def _floor(entry: Any) -> float:
-    """Where a scheduler ends: 0 or something above."""
+    """Final value of a scheduler: 0 or above."""
     if 'Linear' in kind(entry):
         return entry.get('end_factor', 1.0)
     if 'Cosine' in kind(entry) or 'Poly' in kind(entry):

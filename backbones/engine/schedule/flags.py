@@ -1,4 +1,4 @@
-"""The flags of the command line that say how long, and in which batches, to train."""
+"""Command-line flags for the length and batches of a training."""
 
 import argparse
 
@@ -19,7 +19,7 @@ from backbones.engine.schedule.parts import counts_iterations
 
 
 def add_schedule_flags(parser: argparse.ArgumentParser) -> None:
-    """Offer the flags."""
+    """Add the flags."""
     parser.add_argument('--batch-size', type=int, metavar='N', help='images of one process in one iteration')
     parser.add_argument(
         '--accumulate', type=int, metavar='N', help='iterations for each update; the number of updates stays'
@@ -31,7 +31,7 @@ def add_schedule_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def set_schedule(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Set what the flags say in every place that it concerns.
+    """Apply the flags in every place of the config that they concern.
 
     Raises:
         UsageError: a value is out of its range, or the config cannot follow it.
@@ -56,6 +56,6 @@ def set_schedule(cfg: Config, args: argparse.Namespace) -> list[str]:
 
 
 def count_images(cfg: Config) -> int:
-    """Images that a config trains on, after its filters."""
+    """Number of images that a config trains on, after its filters."""
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         return len(DATASETS.build(cfg.train_dataloader.dataset))

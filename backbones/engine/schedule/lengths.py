@@ -1,4 +1,4 @@
-"""Length, batch and rate of a training, each set in every place of a config that it concerns."""
+"""Set length, batch and rate of a training in every place of a config that they concern."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from backbones.engine.schedule.parts import (
     schedulers,
 )
 
-# Arguments of schedulers that are points in time, and of hooks.
+# Arguments that are points in time: of schedulers, and of hooks.
 POINTS = ('begin', 'end', 'T_max', 'step_size', 'total_steps', 'milestones', 'periods')
 HOOK_POINTS = ('begin', 'begin_iter', 'begin_epoch', 'switch_iter', 'switch_epoch')
 SHORTEST_WARM_UP = 2  # iterations: the first at the lowest rate, the second at the full one
@@ -23,16 +23,16 @@ Scale = Callable[[float], float]
 
 
 def set_batch_size(cfg: Config, images: int) -> list[str]:
-    """Set the images of one process in one iteration."""
+    """Set the number of images of one process in one iteration."""
     cfg.train_dataloader.batch_size = _at_least_one('batch-size', images)
     return [f'train_dataloader.batch_size = {images}']
 
 
 def set_lr(cfg: Config, rate: float) -> list[str]:
-    """Set the learning rate as the config counts it, that is, of ``auto_scale_lr.base_batch_size`` images.
+    """Set the learning rate as the config gives it, for ``auto_scale_lr.base_batch_size`` images.
 
     Raises:
-        ValueError: it is not positive, or the schedule has an absolute floor that is not below it; or there are several
+        ValueError: the rate is not positive, or not above an absolute floor of the schedule; or there are several
             optimizers.
     """
     if not 0 < rate < math.inf:
@@ -48,13 +48,13 @@ def set_lr(cfg: Config, rate: float) -> list[str]:
 
 
 def set_epochs(cfg: Config, epochs: int, images: int = 0, per_iteration: int = 1) -> list[str]:
-    """Train for a number of passes over the data; warm-up and steps of the rate keep their shares.
+    """Train for a number of passes over the data; warm-up and steps of the rate keep their shares of the length.
 
     Args:
         cfg: changed in place: loop, schedulers, hooks and intervals.
-        epochs: passes.
-        images: in the data; read where the config counts iterations.
-        per_iteration: images of all processes in one iteration; read where the config counts iterations.
+        epochs: number of passes.
+        images: number of images in the data; used if the config counts iterations.
+        per_iteration: images of all processes in one iteration; used if the config counts iterations.
     """
     _at_least_one('epochs', epochs)
     if counts_iterations(cfg):
@@ -71,12 +71,12 @@ def set_epochs(cfg: Config, epochs: int, images: int = 0, per_iteration: int = 1
 
 
 def set_iters(cfg: Config, updates: int) -> list[str]:
-    """Train for a number of updates of the weights; warm-up and steps of the rate keep their shares.
+    """Train for a number of updates of the weights; warm-up and steps of the rate keep their shares of the length.
 
     Args:
-        cfg: changed in place: loop, schedulers, hooks and intervals. Under accumulation each update takes several
+        cfg: changed in place: loop, schedulers, hooks and intervals. With accumulation each update takes several
             iterations.
-        updates: updates of the weights.
+        updates: number of updates.
 
     Raises:
         ValueError: the config counts epochs.
@@ -92,11 +92,11 @@ def set_iters(cfg: Config, updates: int) -> list[str]:
 
 
 def set_accumulation(cfg: Config, count: int) -> list[str]:
-    """Update the weights every ``count`` iterations, as often in all as before.
+    """Update the weights every ``count`` iterations, with the same total number of updates as before.
 
-    A loop that counts iterations gets ``count`` times as many, and all that hangs on them: schedulers, validation,
-    hooks. Checkpoints come as often as before, so that no more is lost, but between updates only: gradients that wait
-    for theirs are not saved. A loop of epochs keeps its length.
+    A loop that counts iterations gets ``count`` times as many, and so do schedulers, validation and hooks. Checkpoints
+    keep their interval in iterations, so that a crash loses no more, rounded up to whole updates, since accumulated
+    gradients are not saved. A loop of epochs keeps its length.
     """
     _at_least_one('accumulate', count)
     before = accumulation(cfg)
@@ -119,7 +119,7 @@ def set_accumulation(cfg: Config, count: int) -> list[str]:
 
 
 def save_before_validation(cfg: Config) -> list[str]:
-    """Save at least as often as the config validates, so that a validation that fails loses nothing."""
+    """Save at least as often as the config validates, so that a failing validation loses nothing."""
     every = (cfg.get('train_cfg') or {}).get('val_interval')
     told = []
     for hook in checkpoint_hooks(cfg) if every and cfg.get('val_dataloader') else ():
@@ -131,11 +131,11 @@ def save_before_validation(cfg: Config) -> list[str]:
 
 
 def _set_iterations(cfg: Config, total: int) -> float:
-    """Stretch loop, schedulers and hooks to a number of iterations; returns how much longer it is."""
+    """Stretch loop, schedulers and hooks to a number of iterations; return the factor of the length."""
     factor = total / cfg.train_cfg.max_iters
     cfg.train_cfg.max_iters = total
     for entry in schedulers(cfg):
-        # Schedulers of whole passes go on as they were: a loop of iterations knows one pass.
+        # Schedulers in epochs stay as they were, since a loop of iterations has only one epoch.
         if not entry.get('by_epoch', True):
             _rescale(entry, lambda point: _scaled(point, factor, whole=True))
             if 'milestones' in entry:
@@ -146,7 +146,7 @@ def _set_iterations(cfg: Config, total: int) -> float:
 
 
 def _keep_warm_up(entries: list[Any], total: int) -> None:
-    """Keep a warm-up that the short run has no share for as long as it must be, or make it none."""
+    """Extend a warm-up that is too short in a short run to its least length or, if that does not fit, turn it off."""
     for index, entry in enumerate(entries):
         begin, end = entry.get('begin', 0), entry.get('end', total)
         if kind(entry) != 'LinearLR' or end - begin >= SHORTEST_WARM_UP:
@@ -171,7 +171,7 @@ def _rescale(entry: Any, scale: Scale) -> None:
 
 
 def _scaled(point: float, factor: float, whole: bool) -> float:
-    """A point in time of the new length; one that is not the beginning stays behind it."""
+    """Scale a point in time to the new length; a point after the beginning stays after it."""
     value = point * factor
     nearest = round(value)
     if whole or abs(value - nearest) < 1e-9 * max(1, nearest):
@@ -180,7 +180,7 @@ def _scaled(point: float, factor: float, whole: bool) -> float:
 
 
 def _rescale_hooks(cfg: Config, factor: float) -> None:
-    """Points in time that hooks know follow the length."""
+    """Scale the points in time of hooks with the length."""
     for hook in hooks_of(cfg):
         for name in [*HOOK_POINTS, *(key for key in hook if key.endswith('_iters'))]:
             if isinstance(hook.get(name), int):
@@ -188,7 +188,7 @@ def _rescale_hooks(cfg: Config, factor: float) -> None:
 
 
 def _fit_intervals(cfg: Config, factor: float, total: int) -> None:
-    """Validate and save in a shorter run too, though not over ten times; a longer one keeps its intervals."""
+    """Shorten intervals of validation and saving in a shorter run, to at most ten times; a longer run keeps them."""
     train = cfg.train_cfg
     for name in ('val_interval', 'val_begin'):
         if name in train:

@@ -1,1 +1,1 @@
-"""mmcv's compiled operators on the kernels of torchvision and torch."""
+"""mmcv's compiled operators, rebuilt on the kernels of torchvision and torch."""

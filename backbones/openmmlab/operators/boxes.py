@@ -1,4 +1,4 @@
-"""Overlap of boxes: the compiled function behind ``mmcv.ops.bbox_overlaps``."""
+"""Overlap of boxes, in place of the compiled function behind ``mmcv.ops.bbox_overlaps``."""
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, ali
         bboxes1: (N, 4) as x1, y1, x2, y2.
         bboxes2: (M, 4); M = N if aligned.
         ious: receives (N, M), or (N,) if aligned.
-        mode: 0 over the union, 1 over the area of the first.
-        aligned: pair by pair instead of all with all.
+        mode: divide by the union (0) or by the first box's area (1).
+        aligned: compare box by box instead of all with all.
         offset: added to every width and height, 0 or 1.
     """
     first, second = at_least_float32(bboxes1, bboxes2)

@@ -1,6 +1,6 @@
 """Content-aware upsampling (Wang et al., "CARAFE", 2019), behind ``mmcv.ops.carafe`` and ``carafe_naive``.
 
-Every output cell is a weighted sum of the neighbourhood of the input cell under it.
+Every output cell is a weighted sum over the neighbourhood of the input cell under it.
 """
 
 import torch
@@ -28,15 +28,15 @@ def _by_cell(upsampled: Tensor, groups: int, scale: int) -> Tensor:
 def carafe_naive_forward(
     features: Tensor, masks: Tensor, output: Tensor, kernel_size: int, group_size: int, scale_factor: int
 ) -> None:
-    """Upsample.
+    """Upsample features with weights that differ by cell.
 
     Args:
         features: (B, C, H, W).
         masks: (B, group_size * kernel_size ** 2, H * scale_factor, W * scale_factor).
         output: receives (B, C, H * scale_factor, W * scale_factor).
         kernel_size: side of the neighbourhood.
-        group_size: groups of channels with their own weights.
-        scale_factor: how much larger the output is.
+        group_size: number of channel groups with their own weights.
+        scale_factor: factor from the input's to the output's size.
     """
     wide, weights = at_least_float32(features, masks)
     neighbours = _neighbours(wide, kernel_size, group_size)
@@ -54,7 +54,7 @@ def carafe_naive_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Gradients of the features and of the masks, written into ``grad_input`` and ``grad_masks``."""
+    """Write the gradients of features and masks into ``grad_input`` and ``grad_masks``."""
     gradient, wide, weights = at_least_float32(grad_output, features, masks)
     gradient = _by_cell(gradient, group_size, scale_factor)
     weights = _by_cell(weights, group_size, scale_factor)
@@ -77,7 +77,7 @@ def carafe_forward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """As `carafe_naive_forward`; ``rfeatures`` receives the features, which is all that mmcv hands to the backward."""
+    """Do `carafe_naive_forward`, and copy the features to ``rfeatures``, which mmcv passes to the backward instead."""
     rfeatures.copy_(features)
     carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
 
@@ -96,5 +96,5 @@ def carafe_backward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """As `carafe_naive_backward`."""
+    """Do `carafe_naive_backward`."""
     carafe_naive_backward(grad_output, rfeatures, masks, grad_input, grad_masks, kernel_size, group_size, scale_factor)

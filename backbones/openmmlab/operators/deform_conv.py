@@ -1,7 +1,7 @@
 """Deformable convolutions on torchvision's kernel, behind ``mmcv.ops.deform_conv2d`` and its modulated version.
 
 v1: Dai et al., "Deformable Convolutional Networks", 2017; v2 adds a mask: Zhu et al., 2018. The functions take mmcv's
-arguments by mmcv's names; its scratch buffers are not needed here.
+arguments under mmcv's names, and ignore its scratch buffers.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from backbones.openmmlab.operators.common_dtype import at_least_float32
 
 @dataclass(frozen=True)
 class Geometry:
-    """Stride, padding and dilation as (height, width), groups of channels, groups of channels that share offsets."""
+    """Stride, padding and dilation as (height, width), number of channel groups and of groups that share offsets."""
 
     stride: tuple[int, int]
     padding: tuple[int, int]
@@ -24,12 +24,12 @@ class Geometry:
     offset_groups: int
 
     def arguments(self, modulated: bool) -> tuple[int | bool, ...]:
-        """The tail of the arguments of torchvision's kernels."""
+        """Last arguments of torchvision's kernels."""
         return (*self.stride, *self.padding, *self.dilation, self.groups, self.offset_groups, modulated)
 
 
 def _geometry_v1(sizes: dict[str, int]) -> Geometry:
-    """From mmcv's names in ``deform_conv_*``."""
+    """Read mmcv's arguments of ``deform_conv_*``."""
     return Geometry(
         stride=(sizes['dH'], sizes['dW']),
         padding=(sizes['padH'], sizes['padW']),
@@ -40,7 +40,7 @@ def _geometry_v1(sizes: dict[str, int]) -> Geometry:
 
 
 def _geometry_v2(sizes: dict[str, int]) -> Geometry:
-    """From mmcv's names in ``modulated_deform_conv_*``."""
+    """Read mmcv's arguments of ``modulated_deform_conv_*``."""
     return Geometry(
         stride=(sizes['stride_h'], sizes['stride_w']),
         padding=(sizes['pad_h'], sizes['pad_w']),
@@ -51,14 +51,14 @@ def _geometry_v2(sizes: dict[str, int]) -> Geometry:
 
 
 def _no_mask_no_bias(images: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """What torchvision's kernels want for an absent mask and an absent bias."""
+    """Mask and bias that torchvision's kernels need where there are none."""
     return images.new_zeros(len(images), 1), images.new_zeros(len(weight))
 
 
 def deform_conv_forward(
     images: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **sizes: int
 ) -> None:
-    """Convolve with shifted samples.
+    """Convolve samples at shifted places.
 
     Args:
         images: (B, C, H, W).
@@ -67,7 +67,7 @@ def deform_conv_forward(
         output: receives (B, O, H', W').
         columns: unused.
         ones: unused.
-        sizes: mmcv's names for stride, padding, dilation and groups.
+        sizes: stride, padding, dilation and groups under mmcv's names.
     """
     images, weight, offset = at_least_float32(images, weight, offset)
     mask, bias = _no_mask_no_bias(images, weight)
@@ -85,7 +85,7 @@ def deform_conv_backward_input(
     columns: Tensor,
     **sizes: int,
 ) -> None:
-    """Gradients of the images and of the offsets, written into ``grad_input`` and ``grad_offset``."""
+    """Write the gradients of images and offsets into ``grad_input`` and ``grad_offset``."""
     gradients = _backward_v1(grad_output, images, weight, offset, _geometry_v1(sizes))
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[2])
@@ -101,7 +101,7 @@ def deform_conv_backward_parameters(
     scale: float,
     **sizes: int,
 ) -> None:
-    """Gradient of the weight, scaled and added to ``grad_weight``."""
+    """Add the scaled gradient of the weight to ``grad_weight``."""
     gradients = _backward_v1(grad_output, images, grad_weight, offset, _geometry_v1(sizes))
     grad_weight.add_(gradients[1].to(grad_weight.dtype), alpha=scale)
 
@@ -116,10 +116,10 @@ def _backward_v1(
 
 
 def _backward(tensors: tuple[Tensor, ...], geometry: Geometry, modulated: bool) -> tuple[Tensor, ...]:
-    """Gradients of images, weight, offset, mask, bias.
+    """Compute the gradients of images, weight, offset, mask and bias.
 
-    At exactly one cell outside the map torchvision takes the derivative from within, compiled mmcv takes zero. Layers
-    start with zero offsets, where the padded border is just there.
+    At exactly one cell outside the map, torchvision takes the derivative from inside and compiled mmcv takes zero. This
+    matters because layers start with zero offsets, which put the padded border exactly there.
     """
     weight, offset = tensors[2:4]
     gradients = list(torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry.arguments(modulated)))
@@ -130,7 +130,7 @@ def _backward(tensors: tuple[Tensor, ...], geometry: Geometry, modulated: bool) 
 
 
 def _positions(offset: Tensor, kernel: torch.Size, geometry: Geometry) -> Tensor:
-    """Where the samples lie: (B, offset groups, kernel cells, 2, H', W'), y before x."""
+    """Positions of the samples: (B, offset groups, kernel cells, 2, H', W'), y before x."""
     axes = []
     for axis, (size, length) in enumerate(zip(kernel, offset.shape[2:], strict=True)):
         start = torch.arange(length, device=offset.device) * geometry.stride[axis] - geometry.padding[axis]
@@ -155,10 +155,10 @@ def modulated_deform_conv_forward(
     with_bias: bool,
     **sizes: int,
 ) -> None:
-    """Convolve with shifted and weighted samples.
+    """Convolve weighted samples at shifted places.
 
-    As `deform_conv_forward`, with ``mask`` (B, offset groups * kernel cells, H', W') and, if ``with_bias``, ``bias``
-    (O,).
+    This is `deform_conv_forward` with ``mask`` (B, offset groups * kernel cells, H', W') and, if ``with_bias``,
+    ``bias`` (O,).
     """
     images, weight, bias, offset, mask = at_least_float32(images, weight, bias, offset, mask)
     bias = bias if with_bias else _no_mask_no_bias(images, weight)[1]
@@ -183,7 +183,7 @@ def modulated_deform_conv_backward(
     with_bias: bool,
     **sizes: int,
 ) -> None:
-    """Gradients of `modulated_deform_conv_forward`, written into the five ``grad_*`` of its inputs."""
+    """Write the gradients of `modulated_deform_conv_forward` into the ``grad_*`` of its five inputs."""
     tensors = at_least_float32(grad_output, images, weight, offset, mask, bias)
     if not with_bias:
         tensors = (*tensors[:5], _no_mask_no_bias(*tensors[1:3])[1])

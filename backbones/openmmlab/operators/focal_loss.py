@@ -1,7 +1,7 @@
 """Focal losses (Lin et al., "Focal Loss for Dense Object Detection", 2017), behind ``mmcv.ops``.
 
-p is the probability of the target; the loss is -alpha (1 - p)^gamma log p. Weights of classes are optional: mmcv passes
-an empty tensor for none.
+p is the probability of the target; the loss is -alpha (1 - p)^gamma log p. Class weights are optional: without them
+mmcv passes an empty tensor.
 """
 
 import torch
@@ -12,7 +12,7 @@ from backbones.openmmlab.operators.common_dtype import at_least_float32
 
 
 def _class_weight(weight: Tensor, target: Tensor) -> Tensor | float:
-    """Weight of each target (N,); 1 for the background, whose label is outside the classes."""
+    """Weight of each target (N,), 1 for the background, whose label is not a class."""
     if weight.numel() == 0:
         return 1.0
     known = (target >= 0) & (target < weight.numel())
@@ -26,14 +26,14 @@ def _as_column(weight: Tensor | float) -> Tensor | float:
 def sigmoid_focal_loss_forward(
     logits: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Loss of independent classes, written into ``output``.
+    """Write the loss of independent classes into ``output``.
 
     Args:
         logits: (N, C).
-        target: (N,) int64 class; a label outside 0 ... C - 1 is background: no class is right.
+        target: (N,) int64 class; a label outside 0 ... C - 1 is background, for which no class is right.
         weight: (C,), by class of the target, or empty.
         output: receives (N, C).
-        gamma: how much easy examples are played down.
+        gamma: how strongly easy examples are down-weighted.
         alpha: weight of the right class; the others have 1 - alpha.
     """
     x, weight = at_least_float32(logits, weight)
@@ -46,7 +46,7 @@ def sigmoid_focal_loss_forward(
 def sigmoid_focal_loss_backward(
     logits: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Derivative (N, C) of each loss by its own logit, written into ``grad_input``."""
+    """Write the derivative (N, C) of each loss by its own logit into ``grad_input``."""
     x, weight = at_least_float32(logits, weight)
     p = x.sigmoid()
     right = alpha * (1 - p) ** gamma * (gamma * p * F.logsigmoid(x) - (1 - p))
@@ -55,7 +55,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _select(target: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Per entry of (N, C): `right` in the target's column, `wrong` elsewhere."""
+    """Take `right` (N, C) in the target's column and `wrong` elsewhere."""
     classes = torch.arange(right.shape[1], device=right.device)
     return torch.where(target[:, None] == classes, right, wrong)
 
@@ -63,14 +63,14 @@ def _select(target: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
 def softmax_focal_loss_forward(
     softmax: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Loss of exclusive classes, written into ``output``.
+    """Write the loss of exclusive classes into ``output``.
 
     Args:
         softmax: (N, C) probabilities.
         target: (N,) int64 class; a negative label means no loss.
         weight: (C,), by class of the target, or empty.
         output: receives (N,).
-        gamma: how much easy examples are played down.
+        gamma: how strongly easy examples are down-weighted.
         alpha: weight of all losses.
     """
     p, weight = _target_probability(softmax, target, weight)
@@ -81,9 +81,9 @@ def softmax_focal_loss_forward(
 def softmax_focal_loss_backward(
     softmax: Tensor, target: Tensor, weight: Tensor, buff: Tensor, grad_input: Tensor, gamma: float, alpha: float
 ) -> None:
-    """Derivative of each loss by its logits.
+    """Compute the derivative of each loss by its logits.
 
-    ``buff`` (N,) receives p times the derivative by p, ``grad_input`` (N, C) the derivative by the logits.
+    ``buff`` (N,) receives p times the derivative by p; ``grad_input`` (N, C) receives the derivative by the logits.
     """
     p, weight = _target_probability(softmax, target, weight)
     # (1 - p) ** (gamma - 1) alone would be infinite at p = 1 for gamma below 1
@@ -96,7 +96,7 @@ def softmax_focal_loss_backward(
 
 
 def _target_probability(softmax: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability (N,) of the target, above zero, and the weights in its dtype."""
+    """Probability (N,) of the target, kept above zero, and the weights in the same dtype."""
     softmax, weight = at_least_float32(softmax, weight)
     p = softmax.gather(1, target.clamp(min=0)[:, None])[:, 0]
     return p.clamp(min=torch.finfo(p.dtype).tiny), weight

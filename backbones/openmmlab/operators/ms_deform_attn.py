@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention on GPUs by mmcv's own PyTorch path, which it keeps for CPUs."""
+"""Multi-scale deformable attention on GPUs through mmcv's own PyTorch code, which mmcv uses for CPUs only."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from backbones.openmmlab.operators.common_dtype import at_least_float32
 
 
 def _attend(value: Tensor, spatial_shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-    # mmcv.ops imports the module that this function is put into
+    # Imported late, since mmcv.ops itself imports the module that holds this function.
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     return multi_scale_deformable_attn_pytorch(value, spatial_shapes, locations, weights)
@@ -21,7 +21,7 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Sample the levels and sum (Zhu et al., "Deformable DETR", 2021).
+    """Sum weighted samples of all levels (Zhu et al., "Deformable DETR", 2021).
 
     Args:
         value: (B, cells of all levels, heads, D).
@@ -50,7 +50,7 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """Gradients of `ms_deform_attn_forward`, written into the ``grad_*`` of value, locations and weights."""
+    """Write the gradients of `ms_deform_attn_forward` into the ``grad_*`` of value, locations and weights."""
     gradient, *wide = at_least_float32(grad_output, value, sampling_locations, attention_weights)
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in wide]

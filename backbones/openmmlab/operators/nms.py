@@ -1,6 +1,6 @@
-"""Box suppression: the compiled functions behind ``mmcv.ops.nms``, ``soft_nms`` and ``nms_match``.
+"""Box suppression, in place of the compiled functions behind ``mmcv.ops.nms``, ``soft_nms`` and ``nms_match``.
 
-Compiled mmcv works in float32 and compares IoU with a float32 threshold, so all of this does too.
+Like compiled mmcv, all functions work in float32 and compare IoU with a float32 threshold.
 """
 
 import numpy as np
@@ -8,17 +8,17 @@ import torch
 import torchvision
 from torch import Tensor
 
-# Sorted boxes are resolved this many at a time: memory is BLOCK x N pairs.
+# Number of sorted boxes handled at a time; memory holds BLOCK x N pairs.
 BLOCK = 1024
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes kept by greedy suppression, by falling score.
+    """Indices of the boxes that greedy suppression keeps, highest score first.
 
     Args:
         boxes: (N, 4) as x1, y1, x2, y2, any floating dtype.
         scores: (N,).
-        iou_threshold: a box whose IoU with a kept one is above this goes.
+        iou_threshold: a box whose IoU with a kept one is above this is dropped.
         offset: added to every width and height, 0 or 1.
 
     Returns:
@@ -34,7 +34,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 
 def _greedy(boxes: Tensor, threshold: float, offset: int) -> Tensor:
-    """Which of (N, 4) boxes, best first, survive: (N,) bool."""
+    """Which of the boxes (N, 4), best first, survive: (N,) bool."""
     alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     for start in range(0, len(boxes), BLOCK):
         stop = start + BLOCK
@@ -44,7 +44,7 @@ def _greedy(boxes: Tensor, threshold: float, offset: int) -> Tensor:
         candidates = alive[start:stop]
         kept = candidates
         while True:
-            # The right answer is the only fixed point; position i is right after i rounds, in practice after few.
+            # The right answer is the only fixed point. Position i is right after i rounds; in practice few rounds do.
             update = candidates & ~(covers & kept[:, None]).any(0)
             if torch.equal(update, kept):
                 break
@@ -55,7 +55,7 @@ def _greedy(boxes: Tensor, threshold: float, offset: int) -> Tensor:
 
 
 def _iou(first: Tensor, second: Tensor, offset: int) -> Tensor:
-    """(N, 4) and (M, 4) boxes -> (N, M), in compiled mmcv's order of operations."""
+    """IoU (N, M) of boxes (N, 4) and (M, 4), in compiled mmcv's order of operations."""
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     common = (high - low + offset).clamp(min=0).prod(-1)
@@ -65,7 +65,7 @@ def _iou(first: Tensor, second: Tensor, offset: int) -> Tensor:
 
 
 def _iou_one(box: np.ndarray, others: np.ndarray, offset: int) -> np.ndarray:
-    """IoU of a (4,) box with (N, 4) others in numpy, which is quicker than torch on small arrays."""
+    """IoU of a box (4,) with others (N, 4), in numpy, which is faster than torch on small arrays."""
     size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + np.float32(offset)
     common = np.maximum(size, 0).prod(-1)
     area = (box[2:] - box[:2] + np.float32(offset)).prod()
@@ -108,15 +108,15 @@ def softnms(
     Args:
         boxes: (N, 4) on the CPU.
         scores: (N,).
-        dets: (N, 5), receives box and lowered score of the K kept ones in its first rows.
+        dets: (N, 5); its first K rows receive box and lowered score of the kept boxes.
         iou_threshold: used by the naive and the linear method.
         sigma: width of the Gaussian method.
-        min_score: boxes that fall below go.
+        min_score: boxes whose score falls below this are dropped.
         method: 0 naive, 1 linear, 2 Gaussian.
         offset: added to every width and height, 0 or 1.
 
     Returns:
-        (K,) int64 indices into the input, in the order chosen.
+        (K,) int64 indices into the input, in the order in which the boxes were chosen.
     """
     # one row per candidate: x1, y1, x2, y2, score
     table = torch.cat([boxes, scores[:, None]], 1).float().numpy()
@@ -138,7 +138,7 @@ def softnms(
 
 
 def _first_largest(scores: np.ndarray) -> int:
-    """Where a scan that keeps the first strictly larger score ends: not-a-number in front wins, elsewhere loses."""
+    """Result of a scan that moves on to strictly larger scores only: NaN wins in front and loses elsewhere."""
     if np.isnan(scores[0]):
         return 0
     return int(np.where(np.isnan(scores), -np.inf, scores).argmax())
@@ -151,7 +151,7 @@ def _decay(ious: np.ndarray, threshold: np.float32, sigma: np.float32, method: i
 
 
 def _fill_holes(alive: np.ndarray) -> np.ndarray:
-    """Order left when each dropped entry is replaced by the last one, as compiled mmcv does it."""
+    """Order that results if each dropped entry is replaced by the last one, as in compiled mmcv."""
     count = int(alive.sum())
     order = np.arange(count)
     holes = np.flatnonzero(~alive[:count])

@@ -1,6 +1,6 @@
 """Point-wise spatial attention masks (Zhao et al., "PSANet", 2018), behind ``mmcv.ops.PSAMask``.
 
-At every position (h, w) a window of weights centred there is placed on the map; what falls outside is dropped.
+At every position (h, w), a window of weights is centred on the map; weights outside the map are dropped.
 """
 
 import torch
@@ -25,7 +25,7 @@ def psamask_forward(
 
     Args:
         window: (B, h_mask * w_mask, h_feature, w_feature).
-        output: receives (B, HW, H, W): cell of the map, then position (collect, 0), or the other way round (1).
+        output: receives (B, HW, H, W): cell of the map, then position (collect), or the other way round (distribute).
         psa_type: 0 collect, 1 distribute.
         num_: B.
         h_feature: H.
@@ -57,7 +57,7 @@ def psamask_backward(
     half_h_mask: int,
     half_w_mask: int,
 ) -> None:
-    """Gradient of `psamask_forward`, written into ``grad_input`` (B, h_mask * w_mask, H, W)."""
+    """Write the gradient of `psamask_forward` into ``grad_input`` (B, h_mask * w_mask, H, W)."""
     collected = grad_output if psa_type == COLLECT else _swap(grad_output)
     rows = _cell_index(h_feature, h_mask, half_h_mask, grad_output.device)
     columns = _cell_index(w_feature, w_mask, half_w_mask, grad_output.device)
@@ -69,14 +69,14 @@ def psamask_backward(
 
 
 def _window_index(length: int, size: int, half: int, device: torch.device) -> Tensor:
-    """Which window row lies on a cell, by cell and position: (length, length), -1 for none."""
+    """Window row that lies on each cell, by cell and position: (length, length), -1 for none."""
     along = torch.arange(length, device=device)
     index = along[:, None] - along + half
     return index.masked_fill((index < 0) | (index >= size), -1)
 
 
 def _cell_index(length: int, size: int, half: int, device: torch.device) -> Tensor:
-    """Which cell lies under a window row, by window row and position: (size, length), -1 for none."""
+    """Cell that lies under each window row, by window row and position: (size, length), -1 for none."""
     index = torch.arange(size, device=device)[:, None] + torch.arange(length, device=device) - half
     return index.masked_fill((index < 0) | (index >= length), -1)
 

@@ -1,9 +1,9 @@
-"""RoI align: the compiled functions behind ``mmcv.ops.roi_align`` (He et al., "Mask R-CNN", 2017).
+"""RoI align, in place of the compiled functions behind ``mmcv.ops.roi_align`` (He et al., "Mask R-CNN", 2017).
 
-Average pooling is torchvision's kernel; maximum pooling, which torchvision lacks, is in ``roi_align_max``.
+Average pooling uses torchvision's kernel; maximum pooling, which torchvision lacks, is in ``roi_align_max``.
 
-fp16 and bf16 are computed in float32 and rounded once. Compiled mmcv takes no bf16, and rounds every coordinate, weight
-and sum of fp16: its results, which differ from these, are about a hundred times further from the exact ones.
+fp16 and bf16 are computed in float32 and rounded once. Compiled mmcv does not accept bf16, and in fp16 it rounds every
+coordinate, weight and sum: its results are about a hundred times further from the exact ones than these.
 """
 
 import torch
@@ -36,8 +36,8 @@ def roi_align_forward(
         features: (B, C, H, W).
         rois: (R, 5) as image index, x1, y1, x2, y2 in image coordinates.
         output: receives (R, C, aligned_height, aligned_width).
-        argmax_y: maximum pooling only: receives which sample row of its bin won.
-        argmax_x: maximum pooling only: receives which sample column of its bin won.
+        argmax_y: with maximum pooling, receives the row of the largest sample within its bin.
+        argmax_x: with maximum pooling, receives the column of the largest sample within its bin.
         aligned_height: bins down.
         aligned_width: bins across.
         spatial_scale: feature cells per image pixel.
@@ -70,7 +70,7 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Gradient of `roi_align_forward` with respect to the features, written into ``grad_input`` (B, C, H, W)."""
+    """Write the gradient of the features of `roi_align_forward` into ``grad_input`` (B, C, H, W)."""
     gradient, regions = at_least_float32(grad_output, rois)
     bins = (aligned_height, aligned_width)
     if pool_mode == MAX_POOLING:

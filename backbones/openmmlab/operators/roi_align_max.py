@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Samples gathered at a time, over all channels; bounds the memory of large regions.
+# Number of samples gathered at a time, over all channels, to limit the memory of large regions.
 CHUNK = 1 << 24
-# What compiled mmcv writes for a bin without samples.
+# Value that compiled mmcv writes for a bin without samples.
 NO_SAMPLE = -10000.0
 
 
@@ -41,8 +41,8 @@ class Pooling:
 def forward(features: Tensor, rois: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor, Tensor]:
     """Features (B, C, H, W), regions (R, 5) -> maxima, sample rows, sample columns, each (R, C, height, width).
 
-    Rows and columns count samples within the bin: small integers, which survive storage in fp16 and bf16. They are -1
-    in bins without samples.
+    Rows and columns count samples within the bin, so they are small integers that fp16 and bf16 store exactly. They
+    are -1 in bins without samples.
     """
     shape = (len(rois), features.shape[1], *pooling.bins)
     values = features.new_full(shape, NO_SAMPLE)
@@ -58,7 +58,7 @@ def forward(features: Tensor, rois: Tensor, pooling: Pooling) -> tuple[Tensor, T
 
 
 def _equal_grids(rois: Tensor, pooling: Pooling, channels: int) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Indices of regions with equally many samples per bin, in chunks, and that number; empty regions left out."""
+    """Yield, in chunks, indices of regions with the same samples per bin, and that number; skip empty regions."""
     counts = pooling.samples(pooling.frame(rois)[1])
     grids, group = counts.unique(dim=0, return_inverse=True)
     for number, (down, across) in enumerate(grids.tolist()):
@@ -95,7 +95,7 @@ def _positions(low: Tensor, step: Tensor, bins: int, samples: int) -> Tensor:
 
 
 def _corners(position: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    """The two cells around each coordinate and their weights; beyond one cell outside the map both weights are 0."""
+    """Two cells around each coordinate with their weights, both 0 if it is more than one cell outside the map."""
     inside = (position >= -1) & (position <= size)
     bounded = position.clamp(0, size - 1)
     cell = bounded.floor()

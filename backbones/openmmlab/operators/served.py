@@ -1,4 +1,4 @@
-"""The operators that are served in place of mmcv's compiled ones."""
+"""List the operators that replace mmcv's compiled ones."""
 
 from collections.abc import Callable
 

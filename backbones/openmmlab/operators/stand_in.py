@@ -1,4 +1,4 @@
-"""The module put in place of ``mmcv._ext``, the compiled operators that mmcv-lite does not have."""
+"""A module in place of ``mmcv._ext``, the compiled operators that mmcv-lite lacks."""
 
 import importlib
 import importlib.util
@@ -12,14 +12,14 @@ NAME = 'mmcv._ext'
 
 
 class StandIn(ModuleType):
-    """Has every operator mmcv may ask for while it is imported; those not served raise when called.
+    """Has every operator that mmcv asks for on import; those that are not served raise when called.
 
-    The operators, and torchvision under them, are imported when the first one is asked for.
+    The operators, and torchvision below them, are imported at the first request for one.
     """
 
     def __init__(self) -> None:
         super().__init__(NAME, 'Operators of mmcv on torchvision and torch.')
-        # No loader: whoever asks whether a compiled mmcv is there gets the true answer.
+        # Without a loader, code that checks for a compiled mmcv finds none, which is true.
         self.__spec__ = ModuleSpec(NAME, loader=None)
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
@@ -31,7 +31,7 @@ class StandIn(ModuleType):
 
 
 def missing(name: str) -> Callable[..., NoReturn]:
-    """A function that says what to do about an operator that is not served."""
+    """Make a function that raises, saying what to do about an operator that is not served."""
 
     def operator(*args: Any, **kwargs: Any) -> NoReturn:
         raise NotImplementedError(
@@ -48,10 +48,10 @@ def install() -> bool:
     """Put the stand-in where mmcv looks for its operators, unless compiled ones are there.
 
     Returns:
-        whether it is there now.
+        whether the stand-in is there now.
 
     Raises:
-        ModuleNotFoundError: if there is no mmcv at all.
+        ModuleNotFoundError: mmcv is not installed.
     """
     if isinstance(sys.modules.get(NAME), StandIn):
         return True
@@ -62,7 +62,7 @@ def install() -> bool:
 
 
 def _is_compiled() -> bool:
-    """Whether mmcv has operators of its own; mmcv is not imported for it."""
+    """Whether mmcv has operators of its own, found out without importing it."""
     package = importlib.util.find_spec('mmcv')
     if package is None:
         raise ModuleNotFoundError("No module named 'mmcv'", name='mmcv')

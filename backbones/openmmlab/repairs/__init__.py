@@ -1,4 +1,4 @@
-"""Defects of other packages, each repaired where it is present: one file or folder per package."""
+"""Repairs of defects in other packages, applied where a defect is present: one file or folder per package."""
 
-# First of all: with it everything is registered, and no repair is half made while that happens.
+# Comes first: importing mmengine registers everything, which must not happen in the middle of a repair.
 import mmengine  # noqa: F401

@@ -1,4 +1,4 @@
-"""Segmentation of images whose sides are no multiple of the ViT's patch."""
+"""Segmentation of images whose sides are not multiples of the ViT's patch size."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ SEGMENTORS = (
     'mmseg.models.segmentors.encoder_decoder.EncoderDecoder',
     'mmseg.models.segmentors.cascade_encoder_decoder.CascadeEncoderDecoder',
 )
-# mmseg's label of pixels that do not count, in heads that do not name theirs.
+# mmseg's label of ignored pixels, for heads that do not name their own.
 IGNORED = 255
 
 
 def missing_pixels(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """Rows below and columns to the right that a PlainViT adds to images (H, W); none for other backbones."""
+    """Rows below and columns to the right that a PlainViT pads images (H, W) with; 0 for other backbones."""
     from backbones.vit import PlainViT
 
     if not isinstance(backbone, PlainViT):
@@ -34,7 +34,7 @@ def pad(values: Tensor, missing: tuple[int, int], value: float = 0) -> Tensor:
 
 
 def padded_sample(sample: BaseDataElement, missing: tuple[int, int], ignored: int) -> BaseDataElement:
-    """A copy of a sample, its maps of labels padded with pixels that do not count; the given one stays as it is."""
+    """Copy a sample, with its label maps padded by ignored pixels; the given sample does not change."""
     copy = sample.new()
     for name, field in sample.items():
         if isinstance(field, PixelData):
@@ -44,7 +44,7 @@ def padded_sample(sample: BaseDataElement, missing: tuple[int, int], ignored: in
 
 
 def _with_whole_patches(encode_decode: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Scores of the image padded to whole patches, cut to the image: the ViT's map covers the padding too."""
+    """Compute scores of the image padded to whole patches, as the ViT's map covers the padding, and crop them."""
 
     @functools.wraps(encode_decode)
     def encode_decode_whole(self: Any, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
@@ -53,7 +53,7 @@ def _with_whole_patches(encode_decode: Callable[..., Tensor]) -> Callable[..., T
         if not any(missing):
             return encode_decode(self, inputs, batch_img_metas)
         inputs = pad(inputs, missing)
-        # Heads bring their scores to this size.
+        # Heads resize their scores to this size.
         shapes = dict.fromkeys(('img_shape', 'pad_shape'), torch.Size(inputs.shape[2:]))
         scores = encode_decode(self, inputs, [{**meta, **shapes} for meta in batch_img_metas])
         return scores[:, :, :height, :width]
@@ -86,10 +86,10 @@ def _repair_segmentor(segmentor: type) -> bool:
 
 
 def repair_stretched_segmentation() -> bool:
-    """Keep edges where they are when an image is no whole number of patches, in training and prediction.
+    """Keep edges in place if an image is not a whole number of patches, in training and prediction.
 
     PlainViT pads such an image below and to the right, and mmseg's heads would squeeze the map of the padded image
-    into the image: at 500 pixels and patches of 16, edges at the far side move by 12. Other backbones are left alone.
+    into the image: at 500 pixels and patches of 16, edges at the far side move by 12. Other backbones do not change.
     """
     acted = [when_imported(path, _repair_segmentor) for path in SEGMENTORS]
     return any(acted)

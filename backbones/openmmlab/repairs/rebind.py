@@ -1,4 +1,4 @@
-"""Exchanging what other modules have imported by name, or will define once they are imported."""
+"""Replace what other modules have imported by name, or will define once they are imported."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,22 +10,22 @@ from backbones.import_hooks import on_import
 
 
 def rebind(original: Callable[..., Any], replacement: Callable[..., Any]) -> None:
-    """Put ``replacement`` wherever a loaded module, of whatever package, refers to ``original`` by its name."""
+    """Put ``replacement`` wherever a loaded module of any package refers to ``original`` by its name."""
     for module in list(sys.modules.values()):
-        # Some put other objects than modules there.
+        # Some packages put objects other than modules there.
         if isinstance(module, ModuleType) and vars(module).get(original.__name__) is original:
             setattr(module, original.__name__, replacement)
 
 
 def when_imported(path: str, repair: Callable[[type], bool]) -> bool:
-    """Repair a class of a package that need not be imported here: now, or as soon as its module has run.
+    """Repair a class without importing its package: now if its module is loaded, else once the module has run.
 
     Args:
         path: module and name of the class.
         repair: takes the class; returns whether it had the defect.
 
     Returns:
-        whether it acted or may still act.
+        whether the repair acted or may still act.
     """
     module_name, _, name = path.rpartition('.')
     if module_name in sys.modules:

@@ -1,4 +1,4 @@
-"""Defects of OpenMMLab on current PyTorch, Python and setuptools, each repaired where it is present."""
+"""Table of repairs for OpenMMLab on current PyTorch, Python and setuptools, applied where a defect is present."""
 
 import functools
 import logging
@@ -50,27 +50,27 @@ _applied: list[str] = []
 
 @functools.cache
 def apply_repairs(repairs: Sequence[Repair] = REPAIRS) -> None:
-    """Repair what is broken; a second call does nothing."""
+    """Apply the repairs whose defect is present; a second call does nothing."""
     for repair in repairs:
         if acts(repair):
             _applied.append(repair.__name__.removeprefix('repair_').replace('_', ' '))
 
 
 def acts(repair: Repair) -> bool:
-    """Run one repair; one that was written for another version of what it repairs is left out with a warning."""
+    """Run one repair; skip it with a warning if it was written for another version of the package."""
     try:
         return repair()
-    # A private name that has gone, or works in another way now.
+    # A private name is gone or works differently now.
     except (AttributeError, TypeError) as error:
         logging.getLogger(__name__).warning('%s does not fit the installed packages: %s', repair.__name__, error)
         return False
 
 
 def repair_sharded_runs() -> None:
-    """Repair what mmengine's Runner does with sharded models; called where one is made."""
+    """Repair how mmengine's Runner handles sharded models; called when such a model is made."""
     apply_repairs(SHARDED_REPAIRS)
 
 
 def applied_repairs() -> tuple[str, ...]:
-    """Names of the repairs that acted in this process, or will once the package concerned is imported."""
+    """Names of the repairs that acted in this process, or will act once their package is imported."""
     return tuple(_applied)

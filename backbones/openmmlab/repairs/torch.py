@@ -1,4 +1,4 @@
-"""Data workers that are started afresh, as macOS, Windows and Python 3.14 do it."""
+"""Make OpenMMLab work in spawned data workers, as used on macOS, Windows and Python 3.14."""
 
 import functools
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from torch.utils.data import DataLoader, dataloader
 from torch.utils.data._utils import worker
 
-# Packages that ask for compiled operators while they are imported.
+# Packages that need compiled operators to be imported.
 PACKAGES = ('mmdet', 'mmseg', 'mmdet3d', 'mmpose', 'mmrotate', 'mmaction', 'mmocr', 'mmyolo', 'mmtrack')
-# Where data sets, and pipelines and wrappers of them, keep others.
+# Attributes in which data sets, pipelines and wrappers keep other data sets and transforms.
 NESTED = ('dataset', 'datasets', '_dataset', 'pipeline', 'transform', 'transforms')
 
 _torch_worker_loop = worker._worker_loop
@@ -17,7 +17,7 @@ _torch_worker_loop = worker._worker_loop
 def worker_loop(*args: Any) -> None:
     """Run torch's loop of a data worker.
 
-    A fresh process finds this function by importing `backbones`, and does so before it unpickles the dataset.
+    To find this function, a spawned process imports `backbones` before it unpickles the dataset.
     """
     _torch_worker_loop(*args)
 
@@ -28,7 +28,7 @@ def _of_openmmlab(value: Any) -> bool:
 
 
 def needs_openmmlab(part: Any, depth: int = 4) -> bool:
-    """Whether unpickling a data set, or what it keeps in `NESTED`, imports one of `PACKAGES`."""
+    """Whether unpickling a data set, or its attributes in `NESTED`, imports one of `PACKAGES`."""
     if _of_openmmlab(part):
         return True
     if depth == 0:
@@ -41,8 +41,8 @@ def needs_openmmlab(part: Any, depth: int = 4) -> bool:
 def repair_spawned_workers() -> bool:
     """Make OpenMMLab importable in spawned data workers (mmdet#3271).
 
-    They unpickle the dataset, and thereby import mmdet, before anything of ours: `No module named 'mmcv._ext'`. Workers
-    of other data sets start as torch starts them.
+    They unpickle the dataset, which imports mmdet before any of our modules: `No module named 'mmcv._ext'`. Workers of
+    other data sets start as torch starts them.
     """
     original = dataloader._MultiProcessingDataLoaderIter.__init__
 

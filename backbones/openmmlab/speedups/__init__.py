@@ -1,1 +1,1 @@
-"""Faster or fuller forms of classes of mmdet and mmseg, asked for by name."""
+"""Faster or extended versions of classes of mmdet and mmseg, which configs choose by name."""

@@ -1,7 +1,7 @@
-"""Faster or fuller forms of classes of mmdet and mmseg, for configs that ask for them by name.
+"""Register faster or extended versions of classes of mmdet and mmseg, which configs choose by name.
 
-``type='FastUPerHead'`` builds a subclass of mmseg's UPerHead. Theirs stay as they are, and neither package is imported
-before one of the names is used.
+``type='FastUPerHead'`` builds a subclass of mmseg's UPerHead. The original classes stay as they are, and neither
+package is imported before one of the names is used.
 """
 
 import functools
@@ -17,7 +17,7 @@ from backbones.openmmlab.speedups.fast_uper import FastFusion
 
 
 class Form(NamedTuple):
-    """What stands before which class of another package, and the registry of the pair."""
+    """A mixin, the path of the class that it extends, and the registry for both."""
 
     registry: Registry
     body: type
@@ -34,13 +34,13 @@ FORMS = {
 
 @functools.cache
 def class_of(name: str) -> type:
-    """The class of this name; imports the package of its base."""
+    """Make the class of this name, importing the package of its base."""
     body, (module, _, base) = FORMS[name].body, FORMS[name].base.rpartition('.')
     parent = getattr(importlib.import_module(module), base)
     return type(name, (body, parent), {'__module__': __name__, '__doc__': body.__doc__})
 
 
-# Pickled models find their class here; kept from type checkers, to which every name would exist.
+# Pickled models find their class here. Hidden from type checkers, which would believe that every name exists.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> type:

@@ -1,18 +1,18 @@
-"""mmseg's IoUMetric with the figures of each class, for configs that ask for it: ``type='ClassIoUMetric'``."""
+"""mmseg's IoUMetric with figures of each class, for configs with ``type='ClassIoUMetric'``."""
 
 from typing import Any
 
 
 class ClassFigures:
-    """mmseg's IoUMetric, whose figures also tell each class: ``IoU_NAME``, ``Acc_NAME``.
+    """mmseg's IoUMetric with additional figures for each class: ``IoU_NAME``, ``Acc_NAME``.
 
-    mmseg prints them in a table alone, from which no program reads. NaN: the class occurs in no image.
+    mmseg only prints these in a table, which programs cannot read. NaN means that the class occurs in no image.
     """
 
     dataset_meta: dict[str, Any]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """mmseg's figures of all results, then those of the classes, in percent."""
+        """Compute mmseg's figures of all results, then those of each class, in percent."""
         upstream: Any = super()
         self._of_classes: dict[str, Any] = {}
         figures = dict(upstream.compute_metrics(results))
@@ -22,7 +22,7 @@ class ClassFigures:
         return figures
 
     def total_area_to_metrics(self, *areas: Any, **settings: Any) -> dict[str, Any]:
-        """mmseg's figures from the areas, which it averages over the classes afterwards."""
+        """Keep mmseg's figures per class before it averages them over the classes."""
         upstream: Any = super()
         found = upstream.total_area_to_metrics(*areas, **settings)
         self._of_classes = {kind: values for kind, values in found.items() if kind != 'aAcc'}

@@ -1,4 +1,4 @@
-"""pycocotools' evaluation with its two slow steps in C++, by faster-coco-eval."""
+"""pycocotools' evaluation with its two slow steps in C++, through faster-coco-eval."""
 
 import contextlib
 import copy
@@ -9,16 +9,16 @@ from typing import Any
 from faster_coco_eval import COCOeval_faster
 from pycocotools.cocoeval import COCOeval
 
-# pycocotools' first figure is of this many detections per image and class.
+# pycocotools computes its first figure from this many detections per image and class.
 COUNTED = 100
 
 
 class FastCOCOeval(COCOeval_faster):
     """`pycocotools.cocoeval.COCOeval` for boxes and masks: same arguments, ``params``, ``eval`` and ``stats``.
 
-    ``evalImgs``, the matches image by image, stays empty. Figures differ where pycocotools' are wrong: an object with
-    id 0, which it takes for 'no match' (cocoapi#507), counts as any other; and where an image holds more than 100
-    objects of a class, the average precision is that of all detections, as the other figures are, not of 100.
+    ``evalImgs``, the matches of each image, stays empty. Figures differ where pycocotools is wrong. An object with id 0
+    counts like any other; pycocotools takes it for 'no match' (cocoapi#507). If an image holds more than 100 objects of
+    a class, average precision uses all detections, as the other figures do, not 100.
     """
 
     def __init__(self, cocoGt: Any = None, cocoDt: Any = None, *args: Any, **settings: Any) -> None:  # noqa: N803
@@ -26,8 +26,8 @@ class FastCOCOeval(COCOeval_faster):
 
     def summarize(self) -> None:
         """Compute and print ``stats``."""
-        # With mmdet's 100, 300 and 1000 detections an image pycocotools takes the first figure at 100, the library at
-        # 1000.
+        # With mmdet's 100, 300 and 1000 detections per image, pycocotools computes the first figure at 100,
+        # faster-coco-eval at 1000.
         COCOeval.summarize(self)
         most = self._most_objects()
         if self.params.useCats and most > COUNTED:
@@ -39,14 +39,14 @@ class FastCOCOeval(COCOeval_faster):
             )
 
     def _most_objects(self) -> int:
-        """Objects of one class in the image that has most."""
+        """Largest number of objects of one class in an image."""
         truth = self.cocoGt.loadAnns(self.cocoGt.getAnnIds(imgIds=self.params.imgIds, catIds=self.params.catIds))
         places = Counter((each['image_id'], each['category_id']) for each in truth if not each.get('iscrowd'))
         return max(places.values(), default=0)
 
 
 def with_own_ids(truth: Any) -> Any:
-    """A COCO index whose annotations have ids of their own, from 1: the same one where they do, else a copy."""
+    """Return a COCO index with unique annotation ids from 1 up: the given one if it has them, else a copy."""
     annotations = truth.dataset.get('annotations', []) if truth is not None else []
     ids = [each.get('id') for each in annotations]
     if len(set(ids)) == len(ids) and all(isinstance(value, int) and value > 0 for value in ids):

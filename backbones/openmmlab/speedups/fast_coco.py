@@ -1,4 +1,4 @@
-"""COCO evaluation in C++ where mmdet takes pycocotools' Python loops."""
+"""COCO evaluation in C++ in place of pycocotools' Python loops, which mmdet uses."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ NOTHING_FOUND = {'bbox': AVERAGES, 'segm': AVERAGES}
 
 
 class FastEvaluation:
-    """mmdet's CocoMetric, which matches detections with objects in C++ (mmdet#11776).
+    """mmdet's CocoMetric, but it matches detections with objects in C++ (mmdet#11776).
 
-    Minutes of Python otherwise on COCO's 5,000 images. Boxes, masks and proposals; the annotations stay in pycocotools'
-    hands, and so do ``use_mp_eval`` and ``proposal_fast``. Same figures; the matches image by image (``evalImgs``) are
-    not kept: take CocoMetric to read them.
+    In Python this takes minutes on COCO's 5,000 images. It works for boxes, masks and proposals and gives the same
+    figures. pycocotools still handles the annotations, ``use_mp_eval`` and ``proposal_fast``. The matches of each image
+    (``evalImgs``) are not kept: use CocoMetric to read them.
     """
 
     metrics: list[str]
@@ -21,10 +21,10 @@ class FastEvaluation:
     format_only: bool
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """COCO's figures of all results; of each class as ``bbox_NAME_precision`` and ``segm_NAME_precision``.
+        """Compute COCO's figures; those of each class are ``bbox_NAME_precision`` and ``segm_NAME_precision``.
 
-        mmdet calls both ``NAME_precision``, so that the masks' figure takes the place of the boxes'. Where no image has
-        a detection it gives no figure: the average precision is 0 then.
+        mmdet calls both ``NAME_precision``, so that the masks' figure overwrites the boxes'. If no image has a
+        detection, mmdet gives no figure; here the average precision is 0 then.
         """
         if self.classwise and not self.format_only:
             figures = self._class_by_class(results)
@@ -43,7 +43,7 @@ class FastEvaluation:
         return with_names(upstream.__func__, COCOeval=FastCOCOeval)(self, results)
 
     def _class_by_class(self, results: list) -> dict[str, float]:
-        """One kind after the other, the kind before the name of a class."""
+        """Evaluate one kind after the other, and put the kind in front of class names."""
         kinds, figures = self.metrics, {}
         try:
             for kind in kinds:

@@ -1,4 +1,4 @@
-"""Sliding-window inference of mmseg's segmentors, the scores added in place and several windows in one call."""
+"""Sliding-window inference for mmseg's segmentors that adds scores in place and predicts several windows at once."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from backbones.openmmlab.speedups.slide import Windows, slide
 
 
 class FastWindows:
-    """mmseg's EncoderDecoder, which adds each window's scores where they belong (mmseg#3666).
+    """mmseg's EncoderDecoder, but it adds each window's scores in place (mmseg#3666).
 
     mmseg pads the scores of every window to the whole image before it adds them. ``test_cfg`` has ``crop_size``,
-    ``stride`` and, beyond mmseg's, ``window_batch``: windows predicted in one call, 1 unless said otherwise.
+    ``stride`` and an addition to mmseg's, ``window_batch``: the number of windows predicted in one call, 1 by default.
     """
 
     test_cfg: Any
     encode_decode: Any
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
-        """Scores (B, K, H, W) of images (B, C, H, W) from overlapping windows."""
+        """Compute scores (B, K, H, W) of images (B, C, H, W) from overlapping windows."""
 
         def predict(crops: Tensor) -> Tensor:
-            # The size the head brings its scores to. Other heads than the first image's read their own.
+            # Heads resize their scores to this size; some read it from the first image's entry, others from each.
             metas = [{**meta, 'img_shape': crops.shape[2:]} for meta in batch_img_metas]
             return self.encode_decode(crops, metas * (len(crops) // len(inputs)))
 

@@ -1,4 +1,4 @@
-"""UPerHead's inference without the convolution of upsampled maps, most of its work."""
+"""UPerHead's inference without its largest cost, the convolution of upsampled maps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from backbones.openmmlab.speedups.upsampled_conv import conv_of_upsampled
 
 
 class FastFusion:
-    """mmseg's UPerHead, its inference at two fifths less of UperNet's work and the same scores.
+    """mmseg's UPerHead with the same scores, saving two fifths of UperNet's inference work.
 
-    Its last convolution runs over four maps upsampled to the finest, and takes more than the ViT and all else. Where
-    gradients are asked for, a graph is recorded, or something hangs on that convolution, mmseg's own way is taken.
+    UPerHead's last convolution runs over four maps upsampled to the finest, and costs more than the ViT and all else.
+    mmseg's own code runs if gradients are needed, a graph is recorded, or something is hooked to that convolution.
     """
 
     training: bool
@@ -30,15 +30,15 @@ class FastFusion:
 
 
 def is_recorded() -> bool:
-    """Whether torch.compile, torch.export, jit.trace or the ONNX exporter watches."""
+    """Whether torch.compile, torch.export, jit.trace or the ONNX exporter is recording."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
 def is_watched(part: nn.Module) -> bool:
-    """Whether calling a module does more than its class says: hooks, a wrapper around its forward, a compiled form.
+    """Whether calling a module does more than its class says: by hooks, a wrapped forward or a compiled version.
 
-    Weight norm, spectral norm and pruning of the old kind compute the weight in such a hook; parametrisations of the
-    new kind change the class.
+    Old-style weight norm, spectral norm and pruning compute the weight in such a hook; new-style parametrisations
+    change the class.
     """
     hooks = ('_forward_hooks', '_forward_pre_hooks')
     return (
@@ -50,9 +50,9 @@ def is_watched(part: nn.Module) -> bool:
 
 
 def is_plain(block: Any) -> bool:
-    """Whether mmcv's ConvModule is a 3 x 3 convolution with zeros around, a norm or none, an activation or none.
+    """Whether mmcv's ConvModule is a zero-padded 3 x 3 convolution, optionally with a norm and an activation.
 
-    Nothing may hang on it: a hook would not be called.
+    It must have no hooks, since they would not be called.
     """
     conv = block.conv
     return (
@@ -68,12 +68,12 @@ def is_plain(block: Any) -> bool:
 
 
 def fuse(block: Any, levels: Sequence[Tensor], align_corners: bool) -> Tensor:
-    """What a ConvModule makes of maps brought to the size of the first and put side by side.
+    """Apply a ConvModule to maps that are resized to the first map's size and concatenated.
 
     Args:
-        block: the module; `is_plain`.
-        levels: maps (B, C, h, w) of falling size.
-        align_corners: of the upsampling.
+        block: the module, for which `is_plain` holds.
+        levels: maps (B, C, h, w), the largest first.
+        align_corners: option of the upsampling.
     """
     first, *rest = block.conv.weight.split([level.shape[1] for level in levels], dim=1)
     size = (levels[0].shape[2], levels[0].shape[3])
@@ -85,7 +85,7 @@ def fuse(block: Any, levels: Sequence[Tensor], align_corners: bool) -> Tensor:
 
 
 def fpn_levels(head: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Top-down pyramid (Xiao et al., arXiv 1807.10221): each map plus the coarser one, then convolved."""
+    """Top-down pyramid (Xiao et al., arXiv 1807.10221): add the coarser map to each map, then convolve."""
     maps = head._transform_inputs(inputs)
     coarser = head.psp_forward(maps)
     levels = [coarser]

@@ -1,4 +1,4 @@
-"""Predicting an image larger than the model's in overlapping windows, and taking the mean where they overlap.
+"""Predict an image larger than the model's in overlapping windows, and average where they overlap.
 
 Letters: B batch, C channels, K classes, H, W image in pixels, h, w window in pixels, N windows.
 """
@@ -20,7 +20,7 @@ class Windows(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Pixels of a window: from (top, left) up to, without, (bottom, right)."""
+    """Pixels of a window: from (top, left) to (bottom, right), exclusive."""
 
     top: int
     left: int
@@ -29,7 +29,7 @@ class Box(NamedTuple):
 
 
 def window_starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where the windows along one axis start; the last is moved back to end with the image.
+    """Start of each window along one axis; the last is moved back to end with the image.
 
     Raises:
         ValueError: the windows leave pixels out.
@@ -43,14 +43,14 @@ def window_starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def window_boxes(size: Size, windows: Windows) -> list[Box]:
-    """Boxes of the windows in an image of (H, W), row by row; an image smaller than a window is cut to one box."""
+    """Boxes of the windows in an image (H, W), row by row; boxes are cut to an image smaller than a window."""
     tops, lefts = (window_starts(*axis) for axis in zip(size, windows.crop, windows.stride, strict=True))
     height, width = (min(pair) for pair in zip(size, windows.crop, strict=True))
     return [Box(top, left, top + height, left + width) for top in tops for left in lefts]
 
 
 def window_counts(size: Size, windows: Windows, device: torch.device) -> Tensor:
-    """How many windows see each pixel: (H, W) float32."""
+    """Number of windows that cover each pixel: (H, W) float32."""
     axes = []
     for length, crop, stride in zip(size, windows.crop, windows.stride, strict=True):
         axis = torch.zeros(length, device=device)
@@ -65,7 +65,7 @@ def add_windows(total: Tensor, scores: Tensor, boxes: list[Box]) -> None:
 
     Args:
         total: (B, K, H, W), changed in place.
-        scores: (N * B, K, h, w), the B images of the first box first.
+        scores: (N * B, K, h, w), starting with the B images of the first box.
         boxes: the N boxes.
     """
     for box, part in zip(boxes, scores.split(len(total)), strict=True):
@@ -73,17 +73,17 @@ def add_windows(total: Tensor, scores: Tensor, boxes: list[Box]) -> None:
 
 
 def slide(predict: Callable[[Tensor], Tensor], images: Tensor, windows: Windows, window_batch: int = 1) -> Tensor:
-    """Mean of the predictions of all windows at each pixel.
+    """Average the predictions of all windows at each pixel.
 
     Args:
-        predict: takes crops (N * B, C, h, w) to scores (N * B, K, h, w).
+        predict: maps crops (N * B, C, h, w) to scores (N * B, K, h, w).
         images: (B, C, H, W).
         windows: their size and stride.
-        window_batch: windows N of each image that are predicted in one call; more of them fill a GPU better and take
-            more memory.
+        window_batch: number N of windows of each image to predict in one call; more use a GPU better and take more
+            memory.
 
     Returns:
-        scores (B, K, H, W) in the type of the images.
+        scores (B, K, H, W) in the images' dtype.
 
     Raises:
         ValueError: the windows leave pixels out, or ``window_batch`` is below one.

@@ -1,7 +1,7 @@
 """A 3 x 3 convolution of an upsampled map, computed before upsampling.
 
-Both are linear, so their order can be changed: the nine taps are matrix products on the coarse map, where there are 4
-to 64 times fewer cells, and each is upsampled and shifted to its place. The result is the same.
+Both are linear, so their order can be swapped: the nine taps are matrix products on the coarse map, which has 4 to 64
+times fewer cells, and each product is upsampled and shifted to its place. The result is the same.
 
 Letters: B batch, C channels in, O channels out, h, w coarse map, H, W fine map.
 """
@@ -14,7 +14,7 @@ TAPS = 3
 
 
 def shifted_upsampling(coarse: int, fine: int, align_corners: bool, device: torch.device | str = 'cpu') -> Tensor:
-    """Bilinear upsampling along one axis, then a shift by each tap with zeros outside: (3, fine, coarse) float32."""
+    """Matrices (3, fine, coarse) float32 that upsample along one axis, then shift by each tap with zeros outside."""
     # (1, h, h, 1): cell i of channel i is one
     cells = torch.eye(coarse, device=device)[None, :, :, None]
     upsampling = F.interpolate(cells, (fine, 1), mode='bilinear', align_corners=align_corners)[0, :, :, 0].T
@@ -23,7 +23,7 @@ def shifted_upsampling(coarse: int, fine: int, align_corners: bool, device: torc
 
 
 def conv_of_upsampled(maps: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Convolve a bilinearly upsampled map, zeros around it.
+    """Convolve a bilinearly upsampled map, padded with zeros.
 
     Args:
         maps: (B, C, h, w).
@@ -32,7 +32,7 @@ def conv_of_upsampled(maps: Tensor, weight: Tensor, size: tuple[int, int], align
         align_corners: as in `torch.nn.functional.interpolate`.
 
     Returns:
-        (B, O, H, W), what ``conv2d(interpolate(maps, size, mode='bilinear'), weight, padding=1)`` gives.
+        (B, O, H, W), the same as ``conv2d(interpolate(maps, size, mode='bilinear'), weight, padding=1)``.
     """
     # (O, C, 3, 3) -> (9 O, C, 1, 1)
     taps = F.conv2d(maps, weight.permute(2, 3, 0, 1).flatten(0, 2)[..., None, None])

@@ -1,1 +1,1 @@
-"""mmengine's defects, by topic."""
+"""Repairs of mmengine's defects, by topic."""

@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine without objects: what it saves is read back with safe loading on."""
+"""Save mmengine's checkpoints without objects, so that safe loading can read them."""
 
 import functools
 import os
@@ -18,17 +18,17 @@ from backbones.openmmlab.repairs.mmengine import stock_objects
 from backbones.openmmlab.repairs.rebind import rebind
 from backbones.openmmlab.views import View, with_names
 
-# Written by mmengine itself. All other parts of a checkpoint are weights, or the user's own.
+# Parts that mmengine itself writes. All other parts of a checkpoint are weights or the user's own.
 OWN_PARTS = ('message_hub', 'meta', 'param_schedulers')
-# Set by users who trust all the files they read.
+# Environment variable of users who trust all files that they read.
 UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 
 
 def plain(value: Any) -> Any:
-    """The same content without the objects that mmengine, mmdet and mmseg leave in a checkpoint.
+    """Replace the objects that mmengine, mmdet and mmseg leave in a checkpoint by plain values.
 
     Log histories become dicts of two lists, numpy arrays lists, numpy scalars numbers, configs dicts and paths text.
-    All else stays as it is, whatever it is.
+    Everything else stays as it is.
     """
     if isinstance(value, np.ndarray | np.generic):
         return plain(value.tolist()) if value.dtype.kind in 'biufSU' else value
@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def _saves_histories() -> bool:
-    """Whether mmengine's log goes into checkpoints as objects."""
+    """Whether mmengine writes its log into checkpoints as objects."""
     hub = MessageHub('dense-mae asks once')
     hub.update_scalar('value', 1.0)
     return any(isinstance(value, HistoryBuffer) for value in hub.state_dict()['log_scalars'].values())
@@ -54,7 +54,7 @@ def repair_saved_objects() -> bool:
     """Keep mmengine's objects out of the checkpoints it saves (mmengine#1655).
 
     It pickles its log histories and numpy scalars, which safe loading refuses, so that its own files can neither be
-    resumed nor loaded. What is not mmengine's own (`OWN_PARTS`) is saved as it is.
+    resumed nor loaded. Parts other than mmengine's own (`OWN_PARTS`) are saved as they are.
     """
     if not _saves_histories():
         return False
@@ -70,14 +70,14 @@ def repair_saved_objects() -> bool:
 
 
 def _history(value: Any) -> Any:
-    """A log history out of its plain form; anything else as it is."""
+    """Rebuild a log history from its plain form; anything else stays as it is."""
     if isinstance(value, dict) and value.keys() == {'log_history', 'count_history', 'max_length'}:
         return HistoryBuffer(**value)
     return value
 
 
 def repair_resumed_histories() -> bool:
-    """Resume the log histories that `plain` has written (mmengine#1655); mmengine would skip them."""
+    """Resume the log histories that `plain` has converted (mmengine#1655), which mmengine would skip."""
     if not _saves_histories():
         return False
     original = MessageHub.load_state_dict
@@ -102,7 +102,7 @@ def _loads_safely(loader: Callable[..., Any]) -> bool:
 
 
 def safe_load(file: Any, *args: Any, **kwargs: Any) -> Any:
-    """`torch.load` for mmengine: safe, unless the user's environment says that files are trusted."""
+    """`torch.load` for mmengine: safe, unless the user's environment declares all files trusted."""
     if UNSAFE in os.environ:
         return torch.load(file, *args, **kwargs)
     map_location = args[0] if args else kwargs.pop('map_location', None)
@@ -123,9 +123,9 @@ def _safe_load_url(original: Callable[..., Any]) -> Callable[..., Any]:
 def repair_unsafe_loading() -> bool:
     """Load checkpoints safely, those of stock mmengine included (mmengine#1670, mmengine#1655).
 
-    mmengine 0.11 reads every checkpoint with ``weights_only=False``, so that a downloaded file runs any code it likes;
-    0.10 leaves it to the default of torch, which refuses the histories in mmengine's own files. Only mmengine's reader
-    is changed: `torch.load` is the user's.
+    mmengine 0.11 reads every checkpoint with ``weights_only=False``, so that a downloaded file can run any code; 0.10
+    uses torch's default, which refuses the histories in mmengine's own files. Only mmengine's reader is changed, not
+    the user's `torch.load`.
     """
     if _loads_safely(upstream.load_from_local):
         return False

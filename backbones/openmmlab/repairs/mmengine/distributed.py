@@ -1,4 +1,4 @@
-"""Several processes on machines without a GPU."""
+"""Make several processes work on machines without a GPU."""
 
 import functools
 from collections.abc import Callable
@@ -18,13 +18,13 @@ LAUNCHERS = ('pytorch', 'slurm', 'mpi')
 
 
 def _set_device(device: Any) -> None:
-    """Choose a GPU, where there are any."""
+    """Choose a GPU if there is one."""
     if torch.cuda.is_available():
         torch.cuda.set_device(device)
 
 
 def _init_process_group(backend: str, **kwargs: Any) -> None:
-    """Start a process group; gloo takes the place of NCCL where there is no GPU."""
+    """Start a process group, with gloo in place of NCCL if there is no GPU."""
     if backend == 'nccl' and not torch.cuda.is_available():
         print_log('There is no GPU: the gloo backend is used instead of nccl', 'current')
         backend = 'gloo'
@@ -32,7 +32,7 @@ def _init_process_group(backend: str, **kwargs: Any) -> None:
 
 
 def _without_gpu(original: Callable[..., None]) -> Callable[..., None]:
-    """A function of mmengine that starts a process group, asking for a GPU only where there is one."""
+    """Change a function of mmengine that starts a process group, so that it needs no GPU."""
     seen = {
         'torch': View(torch, cuda=View(torch.cuda, set_device=_set_device)),
         'torch_dist': View(distributed, init_process_group=_init_process_group),
@@ -41,9 +41,9 @@ def _without_gpu(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def repair_init_without_gpu() -> bool:
-    """Start process groups on CPUs: mmengine asks for a GPU first, whatever the backend (no issue upstream).
+    """Start process groups on CPUs; mmengine sets a GPU first for every backend (no issue upstream).
 
-    NCCL, its default backend, needs GPUs too: gloo takes its place.
+    Its default backend, NCCL, needs GPUs too, so gloo replaces it.
     """
     names = [f'_init_dist_{launcher}' for launcher in LAUNCHERS if hasattr(dist_utils, f'_init_dist_{launcher}')]
     asking = [name for name in names if 'set_device' in getattr(dist_utils, name).__code__.co_names]
@@ -55,7 +55,7 @@ def repair_init_without_gpu() -> bool:
 
 
 def repair_wrapper_on_cpu() -> bool:
-    """Wrap models that live on the CPU (no issue upstream).
+    """Wrap models that are on the CPU (no issue upstream).
 
     mmengine always names a GPU in ``device_ids``, which `DistributedDataParallel` refuses for such a model.
     """

@@ -1,4 +1,4 @@
-"""Looking up installed packages without what newer setuptools and Python have dropped."""
+"""Look up installed packages without functions that newer setuptools and Python have dropped."""
 
 import importlib.util
 import pkgutil
@@ -27,7 +27,7 @@ def package2module(package: str) -> str:
 
     Raises:
         PackageNotFoundError: there is no such distribution.
-        ValueError: it does not say.
+        ValueError: its metadata does not name it.
     """
     names = (distribution(package).read_text('top_level.txt') or '').split()
     if not names:
@@ -68,13 +68,13 @@ def repair_package_lookup() -> bool:
 
 
 def find_loader(name: str) -> Any:
-    """Loader of a module or None, as `pkgutil.find_loader` gave it until Python 3.13."""
+    """Return a module's loader or None, as `pkgutil.find_loader` did until Python 3.13."""
     spec = importlib.util.find_spec(name)
     return spec.loader if spec else None
 
 
 def repair_find_loader() -> bool:
-    """Bring back `pkgutil.find_loader` (cpython#120581), which mmengine and mmcv ask for compiled operators."""
+    """Bring back `pkgutil.find_loader` (cpython#120581), which mmengine and mmcv use to find compiled operators."""
     if hasattr(pkgutil, 'find_loader'):
         return False
     pkgutil.find_loader = find_loader  # type: ignore[attr-defined,assignment]

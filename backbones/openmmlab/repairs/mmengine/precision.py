@@ -1,4 +1,4 @@
-"""Reduced precision: coordinates and predictions kept in float32, mmengine's own wrapper on CPUs too."""
+"""Reduced precision: keep coordinates and predictions in float32, and let mmengine's wrapper work on CPUs."""
 
 import copy
 import functools
@@ -23,9 +23,9 @@ def _without_accelerator() -> bool:
 
 
 def repair_amp_on_cpu() -> bool:
-    """Let `AmpOptimWrapper` train on CPU (mmpretrain#1556), where torch offers bfloat16 and needs no loss scaling.
+    """Let `AmpOptimWrapper` train on CPU (mmpretrain#1556), where torch offers bfloat16 without loss scaling.
 
-    Other devices than CPUs are judged by mmengine, also those that appear later.
+    For other devices mmengine still decides, even for those that appear later.
     """
     if not _without_accelerator():
         return False
@@ -47,7 +47,7 @@ def repair_amp_on_cpu() -> bool:
 
 
 def _with_float32_rois(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """An RoI extractor's forward that works in float32 and returns the type of its features."""
+    """Make an RoI extractor's forward work in float32 and return its features' dtype."""
 
     @functools.wraps(forward)
     def float32_forward(self: nn.Module, feats: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -69,7 +69,7 @@ def repair_rounded_rois() -> bool:
     """Keep RoIs in float32 under autocast (mmcv#2878, mmcv#3061).
 
     mmdet casts them to the features' type: a bfloat16 coordinate near 1000 is off by up to 4 pixels, and some RoIs
-    change their pyramid level. Acts when mmdet has defined the extractor, so that mmdet need not be imported here.
+    change their pyramid level. The repair waits until mmdet has defined the extractor, so it need not import mmdet.
     """
     return when_imported(ROI_EXTRACTOR, _repair_extractor)
 
@@ -77,7 +77,7 @@ def repair_rounded_rois() -> bool:
 def full_precision(value: Any) -> Any:
     """Cast the bfloat16 tensors in lists, tuples, dicts and data elements (in place) to float32.
 
-    What holds none is returned as it is, not as a copy.
+    A container without such tensors is returned itself, not as a copy.
     """
     if isinstance(value, Tensor):
         return value.float() if value.dtype == torch.bfloat16 else value
@@ -97,7 +97,7 @@ def full_precision(value: Any) -> Any:
 
 
 def _changed(value: dict, items: dict) -> dict:
-    """A dict with other items, of its own kind; itself if they are the same."""
+    """Copy a dict, keeping its type, with new items; the dict itself if they are the same."""
     if all(items[key] is value[key] for key in value):
         return value
     changed = copy.copy(value)
@@ -106,9 +106,9 @@ def _changed(value: dict, items: dict) -> dict:
 
 
 def repair_reduced_predictions() -> bool:
-    """Hand predictions to metrics and visualisers in a type that numpy has (pytorch#110285).
+    """Pass predictions to metrics and visualisers in a dtype that numpy has (pytorch#110285).
 
-    With ``val_cfg = dict(fp16=True)`` predictions on CPUs are bfloat16, and metrics convert them to numpy.
+    With ``val_cfg = dict(fp16=True)``, predictions on CPUs are bfloat16, and metrics convert them to numpy.
     """
     for name in ('val_step', 'test_step'):
         setattr(BaseModel, name, _with_full_precision(getattr(BaseModel, name)))

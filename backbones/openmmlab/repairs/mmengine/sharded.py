@@ -1,6 +1,6 @@
-"""Sharded models in mmengine's Runner: the usual checkpoints, which load on any number of processes.
+"""Let mmengine's Runner save sharded models as usual checkpoints, which load on any number of processes.
 
-`backbones.engine.fsdp.ShardedModel` asks for these repairs; runs without one keep mmengine's own functions.
+`backbones.engine.fsdp.ShardedModel` applies these repairs; other runs keep mmengine's own functions.
 """
 
 import functools
@@ -20,28 +20,28 @@ from backbones.openmmlab.repairs.rebind import rebind
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether processes hold parts of the model's parameters."""
+    """Whether each process holds only a part of the model's parameters."""
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def whole(value: Tensor) -> Tensor:
-    """All of a tensor of which each process holds a part; all processes must ask. Others as they are."""
+    """Gather a sharded tensor, which all processes must do together; other tensors stay as they are."""
     if not isinstance(value, DTensor):
         return value
-    # What has been moved to the CPU cannot be gathered over a group of GPUs.
+    # A group of GPUs cannot gather parts that were moved to the CPU.
     part: Any = value.detach().to(value.device_mesh.device_type)
     return part.full_tensor()
 
 
 def as_sharded(value: Any, model: Any) -> Any:
-    """Cut a whole tensor as ``model`` is; all processes must ask. Others, and of other shapes, as they are."""
+    """Shard a whole tensor like ``model``, in all processes; other tensors or shapes are returned as they are."""
     if not isinstance(model, DTensor) or isinstance(value, DTensor) or getattr(value, 'shape', None) != model.shape:
         return value
     return distribute_tensor(value.detach(), model.device_mesh, model.placements)
 
 
 def holds_parts(content: Any) -> bool:
-    """Whether a checkpoint has tensors of which each process holds a part."""
+    """Whether a checkpoint contains sharded tensors."""
     if isinstance(content, dict):
         return any(map(holds_parts, content.values()))
     if isinstance(content, list | tuple):
@@ -50,7 +50,7 @@ def holds_parts(content: Any) -> bool:
 
 
 def gathered(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint with whole tensors on the CPU in place of parts, in the main process; None in the others."""
+    """Replace sharded tensors of a checkpoint: by whole ones on the CPU in the main process, by None in others."""
 
     def fetch(value: DTensor) -> Tensor | None:
         full = whole(value)
@@ -66,7 +66,7 @@ def gathered(checkpoint: dict[str, Any]) -> dict[str, Any]:
 def repair_sharded_saving() -> bool:
     """Save sharded models as one file of plain tensors (no issue upstream).
 
-    mmengine's Runner saves in the main process only, which holds but its own part.
+    mmengine's Runner saves in the main process only, which holds only its own part.
     """
     original = Runner.save_checkpoint
     on_this_process = getattr(original, '__wrapped__', None)
@@ -94,7 +94,7 @@ def repair_sharded_saving() -> bool:
 
 
 def repair_sharded_resuming() -> bool:
-    """Resume optimizers of sharded models from whole states (no issue upstream)."""
+    """Resume optimizers of sharded models from states of whole tensors (no issue upstream)."""
     original = OptimWrapper.__init__
 
     @functools.wraps(original)
@@ -110,7 +110,7 @@ def repair_sharded_resuming() -> bool:
 def _shard_states(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> dict[str, Any]:
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     indices = [index for group in content['param_groups'] for index in group['params']]
-    owners = dict(zip(indices, parameters, strict=False))  # torch itself refuses other numbers of them
+    owners = dict(zip(indices, parameters, strict=False))  # torch itself refuses different lengths
     states = {
         index: {key: as_sharded(value, owners.get(index)) for key, value in state.items()}
         for index, state in content['state'].items()
@@ -121,7 +121,7 @@ def _shard_states(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> 
 def repair_sharded_start() -> bool:
     """Leave the weights of sharded models alone when training starts (no issue upstream).
 
-    mmengine initialises them, and then overwrites every process's part with that of the first one.
+    mmengine would initialise them, and then overwrite every process's part with the first process's.
     """
     original = Runner._init_model_weights
 

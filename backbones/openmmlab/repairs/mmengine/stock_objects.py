@@ -1,8 +1,7 @@
-"""Objects that mmengine pickles beside weights, read back without running anything that a file names.
+"""Read objects that mmengine pickles beside weights, without running anything that a file names.
 
 Stock mmengine keeps its log histories, numpy scalars and arrays in checkpoints, which torch's safe loading refuses.
-Here each of their names stands for one of the small classes below, which take what the pickle gives them and call
-nothing.
+Here each of their names means one of the small classes below, which store what the pickle gives them and call nothing.
 """
 
 from collections.abc import Callable
@@ -17,14 +16,14 @@ NUMBERS = frozenset(f'{kind}{size}' for kind in 'fiu' for size in (1, 2, 4, 8)) 
 
 
 class _Ignored:
-    """A method of a history: it is looked up again, not loaded."""
+    """Stand-in for a history's method, which is looked up again instead of loaded."""
 
     def __init__(self, *arguments: object) -> None:
         pass
 
 
 class _Dtype:
-    """numpy.dtype of numbers."""
+    """Stand-in for a numpy.dtype of numbers."""
 
     def __init__(self, code: str, *arguments: object) -> None:
         self.code = code
@@ -40,7 +39,7 @@ class _Dtype:
 
 
 class _Array:
-    """numpy.ndarray of numbers."""
+    """Stand-in for a numpy.ndarray of numbers."""
 
     def __init__(self, *arguments: object) -> None:
         self.value = np.zeros(0)
@@ -51,7 +50,7 @@ class _Array:
 
 
 class _History:
-    """mmengine's HistoryBuffer."""
+    """Stand-in for mmengine's HistoryBuffer."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -62,11 +61,11 @@ def _scalar(dtype: _Dtype, raw: bytes) -> bool | int | float:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Bytes in pickles of protocol 2 are text and this call; other codecs than latin1 are not needed."""
+    """Make bytes, which protocol 2 writes as text and this call; only the codec latin1 is needed."""
     return text.encode('latin1')
 
 
-# What each name in a file stands for.
+# What each name in a file means.
 STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_Ignored, 'builtins.getattr'),
@@ -80,17 +79,17 @@ STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def load(file: Any, **options: Any) -> Any:
-    """`torch.load` with safe loading on, mmengine's objects included.
+    """`torch.load` with safe loading, which also reads mmengine's objects.
 
     Raises:
-        pickle.UnpicklingError: the file asks for anything else; nothing of it runs.
+        pickle.UnpicklingError: the file asks for anything else; none of it runs.
     """
     with torch.serialization.safe_globals(STAND_INS):
         return restored(torch.load(file, **{**options, 'weights_only': True}))
 
 
 def restored(value: Any) -> Any:
-    """Put the true objects in place of their stand-ins, in dicts and lists (in place) and tuples."""
+    """Replace stand-ins by the true objects, in dicts and lists (in place) and in tuples."""
     if isinstance(value, dict):
         for key, item in value.items():
             value[key] = restored(item)
