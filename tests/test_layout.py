@@ -28,7 +28,7 @@ ROOMS = {
     DATA: [IMAGES, COCO],
     MAPS: [IMAGES, DATA],
     POINTING: [COCO, DATA, MAPS],
-    'backbones.openmmlab.operators': [],
+    'backbones.openmmlab.operators': [OPENMMLAB],
     'backbones.openmmlab.speedups': [OPENMMLAB],
     REPAIRS: ['backbones.import_hooks', 'backbones.vit', OPENMMLAB],
     OPENMMLAB: [

@@ -7,14 +7,13 @@ def prepare() -> None:
     Raises:
         ImportError: torch and torchvision are not built for each other.
     """
-    from backbones.openmmlab.pairing import check_pairing
-
-    # first: everything below imports torchvision
-    check_pairing()
-
     from backbones.openmmlab.operators.stand_in import install
+    from backbones.openmmlab.pairing import check_pairing, looks_paired
     from backbones.openmmlab.repairs.table import apply_repairs
 
+    # The check imports torchvision, which takes a second: without a suspicion it waits until an operator is needed.
+    if not looks_paired():
+        check_pairing()
     install()
     apply_repairs()
 

@@ -1,8 +1,20 @@
 """Check that torch and torchvision are built for each other, since our operators are torchvision's kernels."""
 
-from importlib.metadata import version
+import re
+from importlib.metadata import requires, version
 
 import torch
+
+
+def looks_paired() -> bool:
+    """Whether torch and torchvision belong together by what their packages say; torchvision is not imported.
+
+    It names the torch that it was built for, and builds of one index carry the same label (``+cpu``, ``+cu130``).
+    """
+    torch_release, _, torch_label = version('torch').partition('+')
+    label = version('torchvision').partition('+')[2]
+    wanted = [match[1] for each in requires('torchvision') or () if (match := re.match(r'torch\W*==\s*([\w.]+)', each))]
+    return label == torch_label and all(release == torch_release for release in wanted)
 
 
 def check_pairing() -> None:

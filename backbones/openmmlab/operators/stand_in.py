@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, NoReturn
 
+from backbones.openmmlab.pairing import check_pairing
+
 NAME = 'mmcv._ext'
 
 
@@ -25,6 +27,7 @@ class StandIn(ModuleType):
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith('__'):
             raise AttributeError(name)
+        check_pairing()
         served = importlib.import_module('backbones.openmmlab.operators.served').OPERATORS
         self.__dict__.update(served)
         return served[name] if name in served else missing(name)

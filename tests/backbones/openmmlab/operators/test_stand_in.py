@@ -112,13 +112,13 @@ def test_compiled_mmcv__broken_one_is_not_hidden(tmp_path):
     assert f'_ext{EXTENSION_SUFFIXES[0]}' in result.stderr
 
 
-def fake_torchvision(folder, body):
-    """A torchvision 0.1.2+cpu whose import does what a build for another torch does."""
+def fake_torchvision(folder, body, version='0.1.2+cpu'):
+    """A torchvision whose import does what a build for another torch does."""
     (folder / 'torchvision').mkdir()
     (folder / 'torchvision' / '__init__.py').write_text(body)
-    metadata = folder / 'torchvision-0.1.2+cpu.dist-info'
+    metadata = folder / f'torchvision-{version}.dist-info'
     metadata.mkdir()
-    (metadata / 'METADATA').write_text('Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1.2+cpu\n')
+    (metadata / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: torchvision\nVersion: {version}\n')
 
 
 @pytest.mark.parametrize(
@@ -140,6 +140,30 @@ def test_pairing__torchvision_for_another_torch(tmp_path, body, reason):
     assert last.startswith('ImportError: torchvision 0.1.2+cpu does not work with torch ' + torch.__version__), last
     assert reason in last
     assert 'the same package index' in last
+
+
+def test_pairing__looked_at_again_where_an_operator_is_needed(tmp_path):
+    fake_torchvision(tmp_path, '', version='0.1.2')
+    assert python('import backbones, mmengine', tmp_path).returncode == 0
+    result = python('import backbones, mmcv.ops', tmp_path)
+    assert 'its operators could not be loaded' in result.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ('torch_is', 'torchvision_is', 'wanted', 'paired'),
+    [
+        ('2.14.1', '0.29.1', ['torch==2.14.1', 'numpy'], True),
+        ('2.14.1+cpu', '0.29.1+cpu', ['torch (==2.14.1)'], True),
+        ('2.14.1', '0.29.1', None, True),
+        ('2.15.0', '0.29.1', ['numpy', 'torch==2.14.1'], False),
+        ('2.14.1+cpu', '0.29.1', ['torch==2.14.1'], False),
+    ],
+)
+def test_pairing__by_what_the_packages_say(torch_is, torchvision_is, wanted, paired, monkeypatch):
+    versions = {'torch': torch_is, 'torchvision': torchvision_is}
+    monkeypatch.setattr(pairing, 'version', versions.__getitem__)
+    monkeypatch.setattr(pairing, 'requires', lambda name: wanted)
+    assert pairing.looks_paired() is paired
 
 
 @pytest.mark.parametrize(
