@@ -155,7 +155,7 @@ def grouped(model: nn.Module, rule: DecayRule) -> list[tuple[dict[str, Any], lis
     """Make `param_groups`, each with the settings of its parameters."""
     groups: dict[tuple[float, float], tuple[dict[str, Any], list[Row]]] = {}
     for row, parameter in _rows(model, rule):
-        empty = dict(params=[], lr=row.lr, weight_decay=row.weight_decay), []
+        empty: tuple[dict[str, Any], list[Row]] = (dict(params=[], lr=row.lr, weight_decay=row.weight_decay), [])
         group, rows = groups.setdefault((row.lr, row.weight_decay), empty)
         group['params'].append(parameter)
         rows.append(row)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -154,7 +155,10 @@ def _allowed(own: dict[str, Tensor], allow_missing: Sequence[str]) -> set[str]:
 
 def _grid_behind(vit: PlainViT, name: str) -> tuple[int, int]:
     """Grid (H, W) of a table: the windows' or the image's for BEiT's tables, else that of the positions."""
-    return vit.get_submodule(name.rpartition('.')[0]).table_grid if is_table(name) else vit.pos_grid
+    if not is_table(name):
+        return vit.pos_grid
+    holder: Any = vit.get_submodule(name.rpartition('.')[0])
+    return holder.table_grid
 
 
 def _sort_unused(report: Report, name: str) -> None:

@@ -73,7 +73,7 @@ def above_zero(text: str) -> int:
     return int(text)
 
 
-def command(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
+def command(main: Callable[[Sequence[str] | None], int | None]) -> Callable[[Sequence[str] | None], int]:
     """Make ``main(arguments)`` return an exit code and report any error in one line."""
 
     @functools.wraps(main)

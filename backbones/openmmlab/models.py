@@ -4,7 +4,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
@@ -18,8 +18,12 @@ from backbones.vit.positions import Positions, grouped
 MODELS.register_module('LN2d', module=pyramid.LayerNorm2d)
 
 
+Model = TypeVar('Model', bound=vit.PlainViT)
 # Type checkers may treat the mixin as a model, since it always comes before one in the bases.
-Base = BaseModule if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    from mmengine.model import BaseModule as Base
+else:
+    Base = object
 
 
 class FromConfig(Base):
@@ -98,7 +102,7 @@ class PlainViT(FromConfig, vit.PlainViT, BaseModule):
         super().__init__(*args, **grouped(options))
 
     @classmethod
-    def from_options(cls, **options: Any) -> 'PlainViT':
+    def from_options(cls: type[Model], **options: Any) -> Model:
         """Build a model, as the constructor of this class does."""
         return cls(**options)
 

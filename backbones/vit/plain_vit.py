@@ -6,7 +6,7 @@ Letters: B batch, C channels, H, W grid in patches, L = H * W patches, K tokens 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from backbones.vit.rel_pos_table import SharedTable
 from backbones.vit.variants import VARIANTS, Size, block_index, patch_grid, variant_sizes
 
 __all__ = ['VARIANTS', 'PlainViT']
+
+Model = TypeVar('Model', bound='PlainViT')
 
 
 class PlainViT(nn.Module):
@@ -46,6 +48,11 @@ class PlainViT(nn.Module):
     Raises:
         ValueError: an argument is out of its range; the message names it.
     """
+
+    pos_embed: nn.Parameter | None
+    global_pos_embed: nn.Parameter
+    rel_pos_grid: tuple[int, int]
+    pos_grid: tuple[int, int]
 
     def __init__(
         self,
@@ -88,12 +95,12 @@ class PlainViT(nn.Module):
         self._freeze()
 
     @classmethod
-    def from_options(cls, **options: Any) -> 'PlainViT':
+    def from_options(cls: type[Model], **options: Any) -> Model:
         """Build a model from the flat options of a config, those of `Positions` among them."""
         return cls(**grouped(options))
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | dict[str, Any], **options: Any) -> 'PlainViT':
+    def from_pretrained(cls: type[Model], path: str | Path | dict[str, Any], **options: Any) -> Model:
         """Build the model that fits a checkpoint, and load its weights.
 
         Width, depth, heads, patch, channels and positions come from the file.

@@ -138,7 +138,7 @@ def nothing_lost(scene: Scene, inside: tuple[slice, slice], solid: ndarray) -> b
 
 def paint(scene: Scene, sprite: Sprite, inside: tuple[slice, slice]) -> None:
     """Blend a thing over the region, with a soft shadow, and write its labels."""
-    shadow = np.zeros(scene.kinds.shape, np.float32)
+    shadow: np.ndarray = np.zeros(scene.kinds.shape, np.float32)
     shadow[inside] = sprite.cover
     width = max(sprite.cover.shape[0] // 8, 1)
     shadow = cv2.blur(np.roll(shadow, width, axis=0), (2 * width + 1, 2 * width + 1))
