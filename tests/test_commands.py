@@ -14,8 +14,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+from backbones.console.errors import UsageError
 from backbones.console.places import find_config
-from backbones.engine.launch.commands import RUNNER_KEYS, UsageError, open_config
+from backbones.engine.launch.config import RUNNER_KEYS, open_config
 from backbones.engine.launch.options import read_pair
 from backbones.engine.launch.weights import find_backbones, pretrained_entry
 from downstream.cli import train

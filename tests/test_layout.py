@@ -40,7 +40,7 @@ ROOMS = {
         REPAIRS,
     ],
     'backbones.engine.launch': ['backbones.console', 'backbones.vit', 'backbones.checkpoint', POINTING],
-    'backbones.engine.schedule': [POINTING, 'backbones.engine.launch'],
+    'backbones.engine.schedule': ['backbones.console', POINTING, 'backbones.engine.launch'],
     'backbones.engine.resume': ['backbones.console', 'backbones.checkpoint'],
     'backbones.engine.loops': ['backbones.engine'],
     'backbones.engine': ['backbones.vit', 'backbones.layer_decay', REPAIRS, 'backbones.engine.schedule'],

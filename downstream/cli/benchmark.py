@@ -23,7 +23,9 @@ from pathlib import Path
 import torch
 
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
-from backbones.engine.launch.commands import OptionsAction, Parser, UsageError, above_zero, read_config
+from backbones.console.errors import Parser, UsageError, above_zero
+from backbones.engine.launch.config import read_config
+from backbones.engine.launch.options import OptionsAction
 from downstream.benches import attention, linear
 from downstream.benches.claims import Bench
 from downstream.benches.plan import plan

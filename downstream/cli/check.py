@@ -14,7 +14,8 @@ from mmengine.registry import DATASETS, DefaultScope
 from backbones.console.errors import Parser
 from backbones.data.pointing.places import PARTS
 from backbones.engine.launch.keys import named_keys
-from downstream.cli.train import add_arguments, prepare, read_arguments
+from backbones.engine.launch.run_flags import read_arguments
+from downstream.cli.train import add_arguments, prepare
 
 
 def build_parser() -> Parser:

@@ -11,7 +11,7 @@ examples:
 from collections.abc import Sequence
 
 from backbones.checkpoint.write import TARGETS, inspect_checkpoint, write_encoder
-from backbones.engine.launch.commands import Parser, command
+from backbones.console.errors import Parser, command
 
 
 def build_parser() -> Parser:

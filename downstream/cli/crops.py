@@ -8,7 +8,7 @@ from argparse import BooleanOptionalAction
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbones.engine.launch.commands import Parser, above_zero, command
+from backbones.console.errors import Parser, above_zero, command
 from pretrain.data.crops import Selection, find_boxes, select, write_crops
 
 

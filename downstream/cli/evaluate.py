@@ -27,15 +27,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from backbones.engine.launch import commands as launch
-from backbones.engine.launch.commands import RANDOM, Parser, above_zero, command, versions
+from backbones.console import errors
+from backbones.console.errors import Parser, above_zero, command
+from backbones.engine.launch.commands import versions
+from backbones.engine.launch.weights import RANDOM
 from backbones.vit.variants import VARIANTS
 from downstream.study.full_runs import TRAINED, train_all
 from downstream.study.results import Measured, Results, table, write_results
 from pretrain.data.class_transforms import EvalTransform
 from pretrain.data.labelled import LabelledImages, labelled_parts
 from pretrain.evaluation.accuracy import class_mean
-from pretrain.evaluation.features import POOLS, frozen_features, layer_features
+from pretrain.evaluation.features import POOLS, layer_features, pooled_features
 from pretrain.evaluation.frozen import Frozen, compute_features, load_frozen, random_model
 from pretrain.evaluation.knn import NEIGHBOURS, knn_guesses
 from pretrain.evaluation.layer_probe import layer_accuracies
@@ -87,7 +89,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument('--img-size', type=above_zero, help='pixels; default: those of pretraining')
     parser.add_argument('--variant', choices=VARIANTS, help='size of the ViT where the file does not tell')
-    parser.add_argument('--seeds', type=launch.seed, nargs='+', default=[0], help="of probes, and of 'random' weights")
+    parser.add_argument('--seeds', type=errors.seed, nargs='+', default=[0], help="of probes, and of 'random' weights")
     parser.add_argument('--workers', type=int, default=0, help='processes that read images')
     parser.add_argument('--tuned-blocks', type=float, default=1, help='of partial; half a block is an MLP')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/evaluate'), help='of what is trained')
@@ -131,7 +133,7 @@ def features_of(args: argparse.Namespace, seed: int, kind: str) -> tuple[Feature
         ValueError: see `build`; or the model has no class token to pool.
     """
     frozen = build(args, seed)
-    pool = layer_features if kind == 'layers' else partial(frozen_features, pool=args.pool or 'mean')
+    pool = layer_features if kind == 'layers' else partial(pooled_features, pool=args.pool or 'mean')
     train, val = (LabelledImages(folder, EvalTransform(frozen.size)) for folder in labelled_parts(args.data_root))
     return (
         compute_features(frozen, train, pool, mirror=True, workers=args.workers),

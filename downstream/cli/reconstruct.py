@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from backbones.engine.launch.commands import Parser, command, seed
+from backbones.console.errors import Parser, command, seed
 from pretrain.masking.masks import MASK_KINDS
 from pretrain.methods.masked_model import MaskedImageModel, PretrainingModel
 from pretrain.methods.restore import load_model

@@ -8,7 +8,7 @@ examples:
 
 from collections.abc import Sequence
 
-from backbones.engine.launch.commands import Parser, above_zero, command
+from backbones.console.errors import Parser, above_zero, command
 from pretrain.data.shards_write import write_shards
 
 

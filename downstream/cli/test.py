@@ -8,7 +8,6 @@ examples:
 import argparse
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,17 @@ from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
 from backbones.checkpoint.read import read_checkpoint
-from backbones.data.pointing.root import apply_data_root
+from backbones.console.errors import Parser, UsageError
 from backbones.engine.launch.asked import Asked
-from backbones.engine.launch.commands import (
-    RANDOM,
-    OptionsAction,
-    Parser,
-    UsageError,
-    check_data,
-    evaluate_in_bf16,
-    named_keys,
-    open_config,
-    require_keys,
-    set_pretrained,
-)
+from backbones.engine.launch.commands import check_data, evaluate_in_bf16
+from backbones.engine.launch.config import open_config, require_keys
 from backbones.engine.launch.fit import misfit, other_classes
+from backbones.engine.launch.keys import named_keys
 from backbones.engine.launch.model_flags import add_model_flags, set_model
 from backbones.engine.launch.processes import check_launcher
+from backbones.engine.launch.run_flags import add_run_flags, read_arguments, set_data
 from backbones.engine.launch.values import check_values
+from backbones.engine.launch.weights import RANDOM, set_pretrained
 from backbones.engine.machine import fit_machine
 from backbones.openmmlab import describe
 from backbones.vit import linear
@@ -52,26 +44,13 @@ def build_parser() -> Parser:
     parser.add_argument('--work-dir', help='where metrics.json and logs go; default work_dirs/CONFIG')
     parser.add_argument('--data-root', help='directory of the data, whatever its layout')
     add_model_flags(parser)
-    parser.add_argument(
-        '--zero-is-class',
-        action=argparse.BooleanOptionalAction,
-        help='label 0 of masks is the first class, or is ignored; default: ignored, if it does not look like one',
-    )
-    parser.add_argument('--amp', action='store_true', help='bf16 autocast')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c; a+=c adds to a list'
-    )
-    # torch.distributed.launch passes it, torchrun does not.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    add_run_flags(parser)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    args = build_parser().parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return read_arguments(build_parser(), argv)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
@@ -95,14 +74,8 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
     asked = Asked(cfg, args.cfg_options)
     told += evaluate_in_bf16(cfg, 'test') if args.amp else []
     told += asked.keep(cfg, '--amp')
-    if args.zero_is_class is not None and not args.data_root:
-        raise UsageError('--zero-is-class tells how to read the masks of --data-root: give both')
-    if args.data_root:
-        try:
-            told += apply_data_root(cfg, args.data_root, ('val',), args.zero_is_class)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        told += asked.keep(cfg, '--data-root')
+    told += set_data(cfg, args, ('val',))
+    told += asked.keep(cfg, '--data-root')
     told += set_model(cfg, args)
     told += asked.keep(cfg, 'the size')
     told += fit_machine(cfg)

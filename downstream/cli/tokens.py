@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from backbones.console.errors import Parser, above_zero, command, seed
 from backbones.data.split import training_root
-from backbones.engine.launch.commands import Parser, above_zero, command, seed
 from pretrain.pictures.files import check_files, write_picture
 from pretrain.pictures.tokens import picture
 from pretrain.tokenizer.cache import file_digest

@@ -10,7 +10,6 @@ CONFIG is a file, or the name of one that comes with the project: `dense-mae con
 """
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 
 from mmengine.config import Config
@@ -19,27 +18,16 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 import backbones  # noqa: F401  (at module level: spawned workers import this file and need OpenMMLab made ready too)
-from backbones.data.pointing.root import apply_data_root
+from backbones.console.errors import Parser, seed
 from backbones.engine.launch.asked import Asked
-from backbones.engine.launch.commands import (
-    RANDOM,
-    OptionsAction,
-    Parser,
-    UsageError,
-    check_data,
-    evaluate_in_bf16,
-    named_keys,
-    open_config,
-    require_keys,
-    save_versions,
-    seed,
-    set_compile,
-    set_pretrained,
-    use_bf16,
-)
+from backbones.engine.launch.commands import check_data, evaluate_in_bf16, save_versions, set_compile, use_bf16
+from backbones.engine.launch.config import open_config, require_keys
+from backbones.engine.launch.keys import named_keys
 from backbones.engine.launch.model_flags import add_model_flags, check_model, set_model
 from backbones.engine.launch.processes import check_launcher, set_wrapper
+from backbones.engine.launch.run_flags import add_run_flags, read_arguments, set_data
 from backbones.engine.launch.values import check_values
+from backbones.engine.launch.weights import RANDOM, set_pretrained
 from backbones.engine.machine import fit_machine
 from backbones.engine.resume.file import set_resume
 from backbones.engine.resume.saving import SaveOnSignal
@@ -71,35 +59,17 @@ def add_arguments(parser: Parser) -> Parser:
     parser.add_argument(
         '--seed', type=seed, help="of every random choice; default: the config's, else drawn and logged"
     )
-    parser.add_argument(
-        '--zero-is-class',
-        action=argparse.BooleanOptionalAction,
-        help='label 0 of masks is the first class, or is ignored; default: ignored, if it does not look like one',
-    )
     add_schedule_flags(parser)
     add_model_flags(parser)
-    parser.add_argument('--amp', action='store_true', help='bf16 autocast')
+    add_run_flags(parser)
     parser.add_argument('--compile', action='store_true', help='torch.compile the losses, or backbone and neck')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--sharded', action='store_true', help='spread the model over the processes (FSDP2)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c; a+=c adds to a list'
-    )
-    # torch.distributed.launch passes it, torchrun does not.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     return read_arguments(build_parser(), argv)
-
-
-def read_arguments(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read a command line, and store the rank that torch.distributed.launch passes in it."""
-    args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
 def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
@@ -118,16 +88,6 @@ def prepare(args: argparse.Namespace) -> tuple[Config, list[str]]:
         told += step(cfg, args)
         told += asked.keep(cfg, flag)
     return cfg, [*told, *check_model(cfg), *check_schedule(cfg)]
-
-
-def set_data(cfg: Config, args: argparse.Namespace) -> list[str]:
-    """Point the config at ``--data-root``."""
-    if args.zero_is_class is not None and not args.data_root:
-        raise UsageError('--zero-is-class tells how to read the masks of --data-root: give both')
-    try:
-        return apply_data_root(cfg, args.data_root, zero_is_class=args.zero_is_class) if args.data_root else []
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def set_seed(cfg: Config, args: argparse.Namespace) -> list[str]:

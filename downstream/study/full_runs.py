@@ -14,7 +14,7 @@ from mmengine.runner import find_latest_checkpoint
 from backbones.checkpoint.hub import find_published
 from backbones.checkpoint.load import read_checkpoint
 from backbones.console.places import config_files
-from backbones.engine.launch.commands import RANDOM
+from backbones.engine.launch.weights import RANDOM
 from downstream.study.results import Measured
 from downstream.study.steps import Command, Steps, command_line
 from pretrain.evaluation.frozen import IMAGENET, Description, describe

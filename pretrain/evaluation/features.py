@@ -18,28 +18,21 @@ def pooled_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor
     Args:
         vit: the model; its ``out_norm`` decides whether tokens are normed before they are pooled.
         images: (B, C, height, width), normalised.
-        pool: 'mean' of the patch tokens, or the 'class' token.
+        pool: 'mean' of the patch tokens, the 'class' token, or 'both' concatenated, class token first.
 
     Returns:
-        (B, D).
+        (B, D), or (B, 2 D) for both.
 
     Raises:
         ValueError: see `check_pool`.
     """
-    check_pool(vit, pool)
+    check_pool(vit, 'class' if pool == 'both' else pool)
     grid = patch_grid((images.shape[2], images.shape[3]), vit.patch_size)
     tokens = vit.encode(vit.embed(images), grid)
-    return tokens[:, 0] if pool == 'class' else tokens[:, vit.num_prefix_tokens :].mean(dim=1)
-
-
-def frozen_features(vit: PlainViT, images: Tensor, pool: str = 'mean') -> Tensor:
-    """Like `pooled_features`, but ``pool`` may also be 'both': class token and mean concatenated, (B, 2 D)."""
-    if pool != 'both':
-        return pooled_features(vit, images, pool)
-    check_pool(vit, 'class')
-    grid = patch_grid((images.shape[2], images.shape[3]), vit.patch_size)
-    tokens = vit.encode(vit.embed(images), grid)
-    return torch.cat([tokens[:, 0], tokens[:, vit.num_prefix_tokens :].mean(dim=1)], dim=1)
+    if pool == 'class':
+        return tokens[:, 0]
+    mean = tokens[:, vit.num_prefix_tokens :].mean(dim=1)
+    return mean if pool == 'mean' else torch.cat([tokens[:, 0], mean], dim=1)
 
 
 def layer_features(vit: PlainViT, images: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import nn
 
 from pretrain.data.class_transforms import EvalTransform
 from pretrain.data.labelled import LabelledImages, labelled_parts
-from pretrain.evaluation.features import frozen_features
+from pretrain.evaluation.features import pooled_features
 from pretrain.evaluation.frozen import Frozen, compute_features
 from pretrain.evaluation.knn import knn_accuracy
 from pretrain.evaluation.ridge import ridge_accuracy
@@ -82,7 +82,7 @@ class OnlineProbe(Hook):
         vit = model.encoder
         size = vit.rel_pos_grid[0] * vit.patch_size, vit.rel_pos_grid[1] * vit.patch_size
         frozen = Frozen(vit, model.data_preprocessor, size)
-        pool = partial(frozen_features, pool=self.pool)
+        pool = partial(pooled_features, pool=self.pool)
         # Data loaders draw a seed even if nothing in them is random. They draw it from the CPU's generator, so only
         # that one is forked, and no process has to open the GPUs of the others.
         with torch.random.fork_rng(devices=[]), evaluating(vit):

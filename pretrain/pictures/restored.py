@@ -64,13 +64,9 @@ def picture(
     tiles = torch.stack([tile for _, tile in columns], dim=1).permute(0, 1, 3, 4, 2)
     tiles = F.pad(tiles, (0, 0, 0, GAP, 0, GAP), value=255)
     grid = tiles.permute(0, 2, 1, 3, 4).reshape(len(paths) * (height + GAP), -1, 3).numpy()
-    heading = np.full((HEADER, grid.shape[1], 3), 255, np.uint8)
-    for index, (title, _) in enumerate(columns):
-        left = index * (width + GAP)
-        _write(heading[:, left : left + width], title)
-    footing = np.full((HEADER, grid.shape[1], 3), 255, np.uint8)
-    _write(footing, footnote(model))
-    return np.concatenate([heading, grid, footing])
+    gap = np.full((HEADER, GAP, 3), 255, np.uint8)
+    heading = np.concatenate([part for title, _ in columns for part in (strip(title, width), gap)], axis=1)
+    return np.concatenate([heading, grid, strip(footnote(model), grid.shape[1])])
 
 
 def reconstruct(
@@ -166,11 +162,9 @@ def _draw_tokens(target: TokenTarget, tokens: Tensor, images: Tensor) -> Tensor:
     return torch.stack([resize(each, (images.shape[2], images.shape[3])) for each in drawn])
 
 
-def _write(canvas: np.ndarray, text: str) -> None:
-    """Write a line of text on a strip of height `HEADER`; shrink it if it does not fit."""
-    room = canvas.shape[1] - 8
-    width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
-    # OpenCV draws only on contiguous arrays, so the strip is copied out and back in.
-    strip = np.ascontiguousarray(canvas)
-    cv2.putText(strip, text, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, min(0.5, room / width), (0, 0, 0), 1, cv2.LINE_AA)
-    canvas[:] = strip
+def strip(text: str, width: int) -> np.ndarray:
+    """Write a line of text on white, uint8 (HEADER, width, 3), as large as fits."""
+    canvas = np.full((HEADER, width, 3), 255, np.uint8)
+    length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
+    size = min(0.5, (width - 8) / length)
+    return cv2.putText(canvas, text, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)

@@ -6,12 +6,11 @@ Letters: N images, V codes, s stride.
 import os
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from pretrain.pictures.restored import GAP, HEADER, fit_image
+from pretrain.pictures.restored import GAP, fit_image, strip
 from pretrain.tokenizer.dvae import DiscreteVAE
 from pretrain.tokenizer.training import perplexity
 
@@ -46,7 +45,7 @@ def picture(tokenizer: DiscreteVAE, paths: Sequence[str | os.PathLike[str]], siz
     width = rows[0].shape[1]
     rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     heading = f'original | from its {ids[0].numel()} token ids'
-    return np.concatenate([_strip(heading, width), *rows, _strip(line, width)]), line
+    return np.concatenate([strip(heading, width), *rows, strip(line, width)]), line
 
 
 def describe_usage(ids: torch.Tensor, vocab_size: int) -> str:
@@ -57,13 +56,3 @@ def describe_usage(ids: torch.Tensor, vocab_size: int) -> str:
         f'{used} of {vocab_size} codes used ({used / vocab_size:.0%}) in {ids.numel()} places, '
         f'perplexity {float(perplexity(counts)):.0f}. '
     )
-
-
-def _strip(text: str, width: int) -> np.ndarray:
-    """Draw a line of text on white; shrink it if it does not fit."""
-    strip = np.full((HEADER, width, 3), 255, np.uint8)
-    length = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0]
-    cv2.putText(
-        strip, text, (4, 19), cv2.FONT_HERSHEY_SIMPLEX, min(0.5, (width - 8) / length), (0, 0, 0), 1, cv2.LINE_AA
-    )
-    return strip

@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch import nn
 
 from backbones import VARIANTS
-from backbones.engine.launch.commands import unknown_keys
+from backbones.engine.launch.config import unknown_keys
 from downstream.cli.train import parse_args, prepare
 from tests.conftest import ROOT
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import METRICS, MODELS
 
-from backbones.engine.launch.commands import unknown_keys
+from backbones.engine.launch.config import unknown_keys
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'pretrain' / 'configs'
 # Effective batch, lr at that batch, layer decay, drop path, epochs, warm-up, weight decay of the published recipes.

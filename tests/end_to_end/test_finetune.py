@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from downstream.cli.test import main as evaluate
 from downstream.cli.train import main as train
 from pretrain.data.class_transforms import EvalTransform

@@ -140,12 +140,3 @@ def check_parts(
     if faults:
         raise ValueError(message(faults))
     return parts
-
-
-def read_coco(file: Path, folders: Sequence[Path]) -> CocoPart:
-    """Read and check one annotation file, and choose the folder that holds its images.
-
-    Raises:
-        ValueError: see `find_coco`.
-    """
-    return check_parts({'train': (file, list(folders))})['train']

@@ -10,36 +10,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from backbones.console.errors import Parser, UsageError, above_zero, command, one_line, seed
+from backbones.console.errors import UsageError
 from backbones.data.pointing.datasets import inner_datasets
-from backbones.engine.launch.config import RUNNER_KEYS, open_config, read_config, require_keys, unknown_keys
-from backbones.engine.launch.keys import named_keys
-from backbones.engine.launch.options import OptionsAction
-from backbones.engine.launch.weights import RANDOM, set_pretrained
-
-__all__ = [
-    'RANDOM',
-    'RUNNER_KEYS',
-    'OptionsAction',
-    'Parser',
-    'UsageError',
-    'above_zero',
-    'check_data',
-    'command',
-    'evaluate_in_bf16',
-    'named_keys',
-    'one_line',
-    'open_config',
-    'read_config',
-    'require_keys',
-    'save_versions',
-    'seed',
-    'set_compile',
-    'set_pretrained',
-    'unknown_keys',
-    'use_bf16',
-    'versions',
-]
 
 # Devices whose bf16 autocast is untested with OpenMMLab's heads; mmengine refuses reduced precision there.
 WITHOUT_BF16 = ('mps',)

@@ -4,7 +4,7 @@ import argparse
 
 from mmengine.config import Config
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.image_size import check_image_size, set_image_size
 from backbones.engine.launch.norms import OTHERS, check_norms, set_norm
 from backbones.engine.launch.processes import process_count

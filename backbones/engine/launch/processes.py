@@ -5,7 +5,7 @@ import os
 import torch
 from mmengine.config import Config, ConfigDict
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 
 # Environment variables that each launcher sets, and its command.
 STARTED_BY = {

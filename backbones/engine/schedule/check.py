@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.schedule.lengths import SHORTEST_WARM_UP
 from backbones.engine.schedule.parts import counts_iterations, kind, schedulers
 

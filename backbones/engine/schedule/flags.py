@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.processes import process_count
 from backbones.engine.schedule.lengths import (
     save_before_validation,

@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from backbones.engine.launch.commands import UsageError, read_config
+from backbones.console.errors import UsageError
+from backbones.engine.launch.config import read_config
 from downstream.benches.measure import peak_mib
 from downstream.benches.plan import GIB, Need, Setting, build, find_need, image_size, peak_bytes
 from downstream.cli import benchmark

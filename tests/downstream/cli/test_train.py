@@ -129,7 +129,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize('case', sorted(MISTAKES))
 def test_train__mistakes(case):
-    from backbones.engine.launch.commands import UsageError
+    from backbones.console.errors import UsageError
 
     arguments, message = MISTAKES[case]
     with pytest.raises(UsageError) as error:
@@ -138,7 +138,7 @@ def test_train__mistakes(case):
 
 
 def test_train__missing_files(tmp_path):
-    from backbones.engine.launch.commands import UsageError
+    from backbones.console.errors import UsageError
 
     root = data(SEG, tmp_path / 'data')
     with pytest.raises(UsageError, match=r'pretrained weights lost.pth: there is no such file'):
@@ -150,7 +150,7 @@ def test_train__missing_files(tmp_path):
 
 
 def test_test__refuses_a_checkpoint_of_another_model(tmp_path):
-    from backbones.engine.launch.commands import UsageError
+    from backbones.console.errors import UsageError
 
     torch.save({'state_dict': {'backbone.cls_token': torch.zeros(1, 1, 192)}, 'meta': {}}, tmp_path / 'a.pth')
     with pytest.raises(UsageError, match='does not fit the config'):
@@ -234,7 +234,7 @@ def test_cfg_options__win_over_data_root_detection(tool, tmp_path):
 
 
 def test_cfg_options__win_over_the_seed_and_data_that_is_absent_is_refused(tmp_path):
-    from backbones.engine.launch.commands import UsageError
+    from backbones.console.errors import UsageError
     from downstream.cli import train
 
     root = data(SEG, tmp_path / 'data')

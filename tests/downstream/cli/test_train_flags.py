@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from downstream.cli.test import main as evaluate
 from downstream.cli.train import main, parse_args, prepare
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.resume.file import check_resumable, find_latest
 from downstream.cli.train import main, parse_args, prepare
 from tests.conftest import ROOT

@@ -125,8 +125,8 @@ def test_write_crops__folders_of_classes(tmp_path):
 
 
 def find_boxes_of(root):
-    from backbones.data.coco.layout import coco_files, read_coco
+    from backbones.data.coco.layout import check_parts, coco_files
     from pretrain.data.crops import coco_boxes
 
     file, folders = coco_files(root)['train']
-    return list(coco_boxes(read_coco(file, folders)))
+    return list(coco_boxes(check_parts({'train': (file, folders)})['train']))

@@ -8,7 +8,7 @@ import torch
 from backbones import PlainViT
 from pretrain.data.class_transforms import EvalTransform
 from pretrain.data.labelled import LabelledImages
-from pretrain.evaluation.features import frozen_features, pooled_features
+from pretrain.evaluation.features import pooled_features
 from pretrain.evaluation.frozen import compute_features, load_frozen, random_model
 from tests.helpers import randomise
 
@@ -85,7 +85,7 @@ def test_compute_features__views_and_labels(tmp_path):
         for view, seen in zip(features, (image, image.flip(3)), strict=True):
             torch.testing.assert_close(view[index], pooled_features(frozen.vit, seen)[0], rtol=1e-4, atol=1e-5)
     assert len(compute_features(frozen, data, pooled_features)[0]) == 1
-    both = compute_features(frozen, data, lambda vit, images: frozen_features(vit, images, 'both'))[0]
+    both = compute_features(frozen, data, lambda vit, images: pooled_features(vit, images, 'both'))[0]
     torch.testing.assert_close(both[0][:, 192:], features[0])
-    token = compute_features(frozen, data, lambda vit, images: frozen_features(vit, images, 'class'))[0]
+    token = compute_features(frozen, data, lambda vit, images: pooled_features(vit, images, 'class'))[0]
     torch.testing.assert_close(both[0][:, :192], token[0])

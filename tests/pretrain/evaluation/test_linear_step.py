@@ -15,7 +15,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import METRICS, MODELS
 from mmengine.runner import Runner
 
-from backbones.engine.launch.commands import unknown_keys
+from backbones.engine.launch.config import unknown_keys
 from pretrain.evaluation.linear import LinearProbe
 from pretrain.optimization.lars import lars
 from tests.helpers import Pictures, picture_loader, randomise, warm_cosine

@@ -3,9 +3,10 @@
 import pytest
 from mmengine.config import Config, ConfigDict
 
+from backbones.console.errors import UsageError
 from backbones.data.pointing.datasets import inner_datasets
 from backbones.data.pointing.root import apply_data_root
-from backbones.engine.launch.commands import UsageError, check_data
+from backbones.engine.launch.commands import check_data
 from tests.conftest import ROOT
 from tests.datasets import make_ade, make_coco, write_images
 

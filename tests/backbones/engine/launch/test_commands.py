@@ -7,17 +7,11 @@ import torch
 from mmengine.config import Config
 
 from backbones import PlainViT
+from backbones.console.errors import UsageError
 from backbones.engine.launch import commands as launch
-from backbones.engine.launch.commands import (
-    UsageError,
-    check_data,
-    evaluate_in_bf16,
-    read_config,
-    save_versions,
-    set_compile,
-    set_pretrained,
-    use_bf16,
-)
+from backbones.engine.launch.commands import check_data, evaluate_in_bf16, save_versions, set_compile, use_bf16
+from backbones.engine.launch.config import read_config
+from backbones.engine.launch.weights import set_pretrained
 from tests.conftest import ROOT
 
 SEG = ROOT / 'seg_configs/upernet_vit_tiny.py'

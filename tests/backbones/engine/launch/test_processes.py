@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from backbones.engine.launch.commands import UsageError
+from backbones.console.errors import UsageError
 from backbones.engine.launch.processes import STARTED_BY, check_launcher, has_static_graph, set_wrapper
 from tests.conftest import ROOT
 

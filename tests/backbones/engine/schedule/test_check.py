@@ -5,7 +5,8 @@ from mmengine.config import Config
 from mmengine.optim import LinearLR
 from mmengine.runner import Runner
 
-from backbones.engine.launch.commands import UsageError, read_config
+from backbones.console.errors import UsageError
+from backbones.engine.launch.config import read_config
 from backbones.engine.schedule.check import check_built, check_schedule
 from backbones.engine.schedule.lengths import set_epochs
 from tests.backbones.engine.test_run_hooks import Noisy, Rows
