@@ -8,6 +8,7 @@ import difflib
 import functools
 import gc
 import logging
+import os
 import re
 import sys
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 LONGEST = 900  # characters of a message
+UNREAD = 141  # exit code of a command whose output nobody reads any more, as shells have it
 STOPPED = 130  # exit code after Ctrl-C, as in shells
 COLOURS = re.compile(r'\x1b\[[\d;]*m')
 # Errors whose text means little without their name.
@@ -92,9 +94,14 @@ def exit_code(command: Callable[[], int | None], arguments: Sequence[str]) -> in
     """
     try:
         code = command() or 0
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         print(str(stop) or 'stopped', file=sys.stderr)
         return STOPPED
+    except BrokenPipeError:
+        # The reader, such as head, has enough. Python must not write there once more when it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except Exception as error:
         if '--debug' in arguments:
             traceback.print_exception(error)

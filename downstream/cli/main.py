@@ -76,8 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ('-h', '--help', 'help'):
-        print(usage())
-        return 0 if words else 2
+        return exit_code(lambda: print(usage()), words) or (0 if words else 2)
     if words[0] == '--version':
         return _version()
     entry = COMMANDS.get(words[0])

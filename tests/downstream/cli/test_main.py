@@ -67,6 +67,12 @@ def test_help__comes_without_torch():
     assert ran.returncode == 0 and 'examples' in ran.stdout, ran.stderr
 
 
+def test_output__that_nobody_reads_any_more():
+    command = f'{sys.executable} -m downstream.cli configs | head -n 1'
+    ran = subprocess.run(['bash', '-c', f'set -o pipefail; {command}'], cwd=ROOT, capture_output=True, text=True)
+    assert ran.stdout == 'det_configs:\n' and ran.stderr == ''
+
+
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.stem)
 def test_script__is_the_command(script):
     name = re.search(r"run_tool\('(\w+)'\)", script.read_text()).group(1)
