@@ -6,6 +6,7 @@ A command is imported only when it is run, so that the overall help appears at o
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 import backbones  # noqa: F401  (spawned workers import this file, and need OpenMMLab made ready)
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ('-h', '--help', 'help'):
         return exit_code(lambda: print(usage()), words) or (0 if words else 2)
     if words[0] == '--version':
-        return _version()
+        return exit_code(lambda: print(version(NAME)), words)
     entry = COMMANDS.get(words[0])
     if entry is None:
         meant = near(words[0], COMMANDS)
@@ -98,10 +99,3 @@ def run(entry: Entry, arguments: Sequence[str]) -> int:
 def run_tool(name: str) -> int:
     """Run a command as a script of a checkout: ``python tools/NAME.py ...``."""
     return exit_code(lambda: run(COMMANDS[name], sys.argv[1:]), sys.argv[1:])
-
-
-def _version() -> int:
-    from importlib.metadata import version
-
-    print(version(NAME))
-    return 0
