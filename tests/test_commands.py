@@ -138,8 +138,7 @@ def test_command__parses_and_makes_a_config(command, place, monkeypatch):
     for name, value in (LAUNCHED | processes_of(command)).items():
         monkeypatch.setenv(name, value)
     name = NAMES.get(Path(tool).stem, Path(tool).stem)
-    entry = ENTRIES[name]
-    module, words = importlib.import_module(f'downstream.cli.{entry.module}'), [*entry.words, *words]
+    module = importlib.import_module(f'downstream.cli.{name}')
     parse = getattr(module, 'parse_args', None) or getattr(module, 'parse', None) or parser_of(module)
     if name in ('train', 'test', 'check'):
         words[0] = str(find_config(words[0]))

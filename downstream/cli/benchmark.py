@@ -23,13 +23,11 @@ from pathlib import Path
 import torch
 
 import backbones  # noqa: F401  (OpenMMLab needs to be made ready before a peer imports it)
-from backbones.console.errors import Parser, UsageError, above_zero
-from backbones.engine.launch.config import read_config
-from backbones.engine.launch.options import OptionsAction
+from backbones.console.errors import Parser
 from downstream.benches import attention, linear
 from downstream.benches.claims import Bench
-from downstream.benches.plan import plan
 from downstream.benches.scale import scale_lines
+from downstream.cli import plan as planner
 
 # Measurements of our own code without a peer.
 PARTS = {'attention': attention, 'linear': linear}
@@ -119,17 +117,6 @@ def processor() -> str:
     return next((entry.split(':', 1)[1].strip() for entry in lines if entry.startswith('model name')), 'unknown')
 
 
-def gibibytes(text: str) -> float:
-    """Read the memory of a GPU from the command line."""
-    try:
-        memory = float(text)
-    except ValueError:
-        memory = 0.0
-    if not 0 < memory < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text} is no number above zero')
-    return memory
-
-
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(__doc__)
@@ -139,11 +126,7 @@ def build_parser() -> Parser:
         command.add_argument('--budget', type=float, default=900, help='seconds to spend, about')
         command.add_argument('--json', type=Path, help='file for the rows')
         command.add_argument('--device', choices=['cpu', 'cuda'], help='measure the rows of one device alone')
-    planner = commands.add_parser('plan', help='GPU memory of a training step')
-    planner.add_argument('config')
-    planner.add_argument('--gpu-memory', type=gibibytes, required=True, help='GiB of one GPU')
-    planner.add_argument('--size', type=above_zero, nargs=2, metavar=('HEIGHT', 'WIDTH'), help="default: the config's")
-    planner.add_argument('--cfg-options', nargs='+', action=OptionsAction, help='change anything: a.b=c')
+    planner.add_arguments(commands.add_parser('plan', help='GPU memory of a training step'))
     commands.add_parser('scale', help='cost per image by size of image and model')
     for name, bench in PARTS.items():
         bench.add_arguments(commands.add_parser(name, help=(bench.__doc__ or '').split('\n')[0].rstrip('.')))
@@ -166,25 +149,11 @@ def compare(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(report, indent=1))
 
 
-def show_plan(args: argparse.Namespace) -> None:
-    """Print which settings and batches fit.
-
-    Raises:
-        UsageError: the config cannot be read or planned.
-    """
-    cfg = read_config(args.config, args.cfg_options)
-    try:
-        lines = plan(cfg, args.gpu_memory, tuple(args.size) if args.size else None)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    print('\n'.join(lines))
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure or plan."""
     args = parse(argv)
     if args.kind == 'plan':
-        show_plan(args)
+        planner.show(args)
     elif args.kind == 'scale':
         for line in scale_lines():
             print(line, flush=True)

@@ -37,19 +37,11 @@ def whole_parser() -> argparse.ArgumentParser:
 
     whole = argparse.ArgumentParser(prog=NAME)
     commands = whole.add_subparsers()
-    for name, entry in COMMANDS.items():
-        parser = importlib.import_module(f'downstream.cli.{entry.module}').build_parser()
-        for word in entry.words:
-            parser = sub_parser(parser, word)
+    for name, summary in COMMANDS.items():
+        parser = importlib.import_module(f'downstream.cli.{name}').build_parser()
         completed(parser)
-        commands.add_parser(name, parents=[parser], add_help=False, help=entry.summary)
+        commands.add_parser(name, parents=[parser], add_help=False, help=summary)
     return whole
-
-
-def sub_parser(parser: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    """Return the parser of a sub-command."""
-    actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return next(actions).choices[name]
 
 
 def completed(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """One command for everything."""
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
@@ -18,27 +17,24 @@ def test_help__lists_every_command(capsys):
     assert main(['--help']) == 0
     told = capsys.readouterr().out
     assert [*GROUPS] == re.findall(r'^([a-z ]+):$', told, re.M)[:-1]
-    for name, entry in COMMANDS.items():
-        assert re.search(rf'^  {name} +{re.escape(entry.summary)}$', told, re.M), name
+    for name, summary in COMMANDS.items():
+        assert re.search(rf'^  {name} +{re.escape(summary)}$', told, re.M), name
     assert main([]) == 2
 
 
 def test_commands__every_module_and_nothing_else():
     modules = {path.stem for path in (ROOT / 'downstream/cli').glob('[!_]*.py')} - {'main'}
-    assert {entry.module for entry in COMMANDS.values()} == modules
+    assert set(COMMANDS) == modules
 
 
 @pytest.mark.parametrize('name', COMMANDS)
-def test_command__help_has_examples(name, capsys, monkeypatch):
+def test_command__help_has_examples(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main([name, '--help'])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert told.startswith(f'usage: dense-mae {name}')
-    module = importlib.import_module(f'downstream.cli.{COMMANDS[name].module}')
-    assert 'examples:\n  dense-mae' in (module.__doc__ or '')
-    if not COMMANDS[name].words:
-        assert 'examples:\n  dense-mae' in told
+    assert re.match(rf'usage: dense-mae {name} \[', told)
+    assert 'examples:\n  dense-mae ' in told
 
 
 def test_unknown_command__says_what_is_meant(capsys):
