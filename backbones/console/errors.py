@@ -167,10 +167,10 @@ def _where_traced(error: Exception) -> str:
 
 def _log_file() -> Path | None:
     """Log file of the run that was in progress."""
-    if 'mmengine.logging' not in sys.modules:
+    # Only a command that has loaded mmengine can have a log.
+    mmengine_log = sys.modules.get('mmengine.logging')
+    if mmengine_log is None:
         return None
-    from mmengine.logging import MMLogger
-
-    handlers = MMLogger.get_current_instance().handlers
+    handlers = mmengine_log.MMLogger.get_current_instance().handlers
     files = [handler for handler in handlers if isinstance(handler, logging.FileHandler)]
     return Path(files[-1].baseFilename) if files and Path(files[-1].baseFilename).is_file() else None

@@ -28,7 +28,7 @@ def find_config(name: str | Path) -> Path:
         UsageError: no such file or name exists.
     """
     path = Path(name)
-    if path.exists():
+    if path.is_file():
         return path
     own = config_files()
     if str(name) in own:
@@ -36,5 +36,7 @@ def find_config(name: str | Path) -> Path:
     # det_configs/NAME.py, as the documents write it, works from any folder.
     if not path.is_absolute() and path.parent.as_posix() in ROOMS and (HOME / path).is_file():
         return HOME / path
+    if path.exists():  # a directory, which whoever opens it refuses
+        return path
     meant = near(path.stem, own) or '; `dense-mae configs` lists those known by name'
     raise UsageError(f'config {name}: there is no such file{meant}')

@@ -17,7 +17,6 @@ from backbones.vit.positions import Positions, grouped
 
 MODELS.register_module('LN2d', module=pyramid.LayerNorm2d)
 
-
 Model = TypeVar('Model', bound=vit.PlainViT)
 # Type checkers may treat the mixin as a model, since it always comes before one in the bases.
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Check that torch and torchvision are built for each other, since our operators are torchvision's kernels."""
 
 import re
-from importlib.metadata import requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 import torch
 
@@ -11,8 +11,11 @@ def looks_paired() -> bool:
 
     It names the torch that it was built for, and builds of one index carry the same label (``+cpu``, ``+cu130``).
     """
-    torch_release, _, torch_label = version('torch').partition('+')
-    label = version('torchvision').partition('+')[2]
+    try:
+        torch_release, _, torch_label = version('torch').partition('+')
+        label = version('torchvision').partition('+')[2]
+    except PackageNotFoundError:  # built by hand: it says nothing
+        return False
     wanted = [match[1] for each in requires('torchvision') or () if (match := re.match(r'torch\W*==\s*([\w.]+)', each))]
     return label == torch_label and all(release == torch_release for release in wanted)
 

@@ -12,8 +12,6 @@ import backbones  # noqa: F401  (spawned workers import this file, and need Open
 from backbones.console.errors import exit_code, near
 
 NAME = 'dense-mae'
-
-
 # Every command is the module of its name in this room.
 GROUPS: dict[str, dict[str, str]] = {
     'first steps': {

@@ -30,6 +30,14 @@ def test_find_config__a_file_at_hand_wins(tmp_path, monkeypatch):
     assert find_config('mae_tiny').read_text() == ''
 
 
+def test_find_config__a_directory_of_that_name_hides_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'mae_tiny').mkdir()
+    (tmp_path / 'other').mkdir()
+    assert find_config('mae_tiny').suffix == '.py'
+    assert find_config('other').is_dir()
+
+
 def test_find_config__says_what_is_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r'config mae_tinny: there is no such file; did you mean mae_tiny\?'):

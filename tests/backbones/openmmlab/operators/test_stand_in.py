@@ -4,6 +4,7 @@ import ast
 import importlib
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -164,6 +165,14 @@ def test_pairing__by_what_the_packages_say(torch_is, torchvision_is, wanted, pai
     monkeypatch.setattr(pairing, 'version', versions.__getitem__)
     monkeypatch.setattr(pairing, 'requires', lambda name: wanted)
     assert pairing.looks_paired() is paired
+
+
+def test_pairing__of_packages_that_say_nothing(monkeypatch):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(pairing, 'version', unknown)
+    assert not pairing.looks_paired()
 
 
 @pytest.mark.parametrize(
